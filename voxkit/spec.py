@@ -1,0 +1,258 @@
+"""Every number that makes a model, as strict dataclasses that travel with the weights as `config.json`.
+
+A `ModelSpec` is plain data: reading one never builds a class named in the file.  Unknown keys, missing
+keys and wrong types are errors that name the entry, because a silently ignored number is a wrong model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from voxkit.errors import SpecError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class MelSpec:
+    """Log-mel spectrogram: reflect-padded magnitude STFT, Slaney mel, natural log floored at 1e-5."""
+
+    sample_rate: int
+    n_fft: int
+    win: int
+    hop: int
+    bins: int
+    fmin: float
+    fmax: float
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second."""
+        return self.sample_rate / self.hop
+
+
+@dataclass(frozen=True)
+class PhoneTextSpec:
+    """Text as ARPAbet phones: dictionary first, a letter-to-sound network for the rest."""
+
+    kind: Literal["phones"]
+    language: str
+    max_words: int  # a longer sentence is split at its best clause boundary
+    letters_width: int
+    letters_layers: int
+    letters_heads: int
+
+
+@dataclass(frozen=True)
+class FsqTokenizerSpec:
+    """Own FSQ speech tokenizer: log-mel (50 Hz) → `levels ** dims` codes at 25 Hz."""
+
+    kind: Literal["fsq"]
+    width: int
+    dilations_fine: tuple[int, ...]  # residual blocks at the mel rate
+    dilations_coarse: tuple[int, ...]  # residual blocks at the token rate
+    levels: int
+    dims: int
+
+    @property
+    def codebook(self) -> int:
+        """Number of different speech tokens, K."""
+        return self.levels**self.dims
+
+
+@dataclass(frozen=True)
+class SpeakerSpec:
+    """Speaker encoder: log-mel → one vector of unit length."""
+
+    width: int
+    dilations: tuple[int, ...]
+    embedding: int
+
+
+@dataclass(frozen=True)
+class TransformerSpec:
+    """Decoder-only transformer: RMSNorm, rotary positions (half-split), grouped-query attention, SwiGLU."""
+
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    head_width: int
+    feed_forward: int
+    norm_eps: float
+    rope_theta: float
+    qkv_bias: bool
+
+
+@dataclass(frozen=True)
+class SamplingSpec:
+    """How the next speech token is drawn unless a call asks otherwise."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+    repeat_window: int  # repetition-aware sampling looks this many tokens back
+    repeat_limit: int  # this many repeats in the window cause a redraw from the whole distribution
+
+
+@dataclass(frozen=True)
+class PhoneGeneratorSpec:
+    """Token LM of the native family: [voice][phones, seen whole][task][speech tokens …]."""
+
+    kind: Literal["phones"]
+    transformer: TransformerSpec
+    sampling: SamplingSpec
+    min_tokens_per_phone: float
+    max_tokens_per_phone: float
+    align_layer: int  # the layer whose head 0 was taught to look at the phone being spoken
+
+
+@dataclass(frozen=True)
+class FlowSpec:
+    """Conditional flow matching: Euler steps on a cosine schedule with classifier-free guidance."""
+
+    steps: int
+    guidance: float
+
+
+@dataclass(frozen=True)
+class DitDecoderSpec:
+    """Native decoder: token encoder with look-ahead, then a chunk-causal DiT that draws the mel."""
+
+    kind: Literal["dit"]
+    flow: FlowSpec
+    width: int
+    layers: int
+    heads: int
+    feed_forward: int
+    kernel: int  # width of the causal convolution inside each feed-forward
+    encoder_layers: int
+    lookahead: int  # tokens of right context the token encoder sees
+    chunk: int  # tokens that are decoded together and see each other
+
+
+@dataclass(frozen=True)
+class VocosSpec:
+    """Vocoder: the `vocos` package's ConvNeXt backbone, run causally, and an ISTFT head."""
+
+    kind: Literal["vocos"]
+    width: int
+    layers: int
+    intermediate: int
+    lookahead: int  # mel frames of right context, taken by the first convolution
+    head: Literal["istft", "source-filter"]
+    head_width: int  # channels of the source-filter head at four times the mel rate
+    head_bands: int  # points of each filter's log magnitude
+
+
+@dataclass(frozen=True)
+class StreamSpec:
+    """Hops of streamed speech, in tokens: the first, then doubling up to the largest."""
+
+    first_hop: int
+    max_hop: int
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """All numbers of one model.  `family` picks the classes; everything else sizes them."""
+
+    name: str
+    family: Literal["native"]
+    revision: str
+    description: str
+    licence: str
+    mel: MelSpec
+    token_rate: int
+    text: PhoneTextSpec
+    tokenizer: FsqTokenizerSpec
+    speaker: SpeakerSpec
+    generator: PhoneGeneratorSpec
+    decoder: DitDecoderSpec
+    vocoder: VocosSpec
+    stream: StreamSpec
+
+    @property
+    def mel_per_token(self) -> int:
+        """Mel frames per speech token (2 for every family so far)."""
+        return round(self.mel.frame_rate / self.token_rate)
+
+
+def read_spec(path: Path) -> ModelSpec:
+    """Read a `config.json`.  Raises `SpecError` naming the file and the entry that is wrong."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SpecError(f"{path} is missing: this folder holds no voxkit model.") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise SpecError(f"{path} is not valid JSON ({error}).") from None
+    return from_dict(ModelSpec, data, path.name)
+
+
+def to_dict(spec: Any) -> dict[str, Any]:
+    """Return the JSON-ready form of a spec; `from_dict` reads it back unchanged."""
+    return dataclasses.asdict(spec)
+
+
+def from_dict(cls: type[T], data: Any, where: str) -> T:
+    """Build dataclass `cls` from parsed JSON.  Raises `SpecError` with the path of the bad entry."""
+    if not isinstance(data, dict):
+        raise SpecError(f"{where} must be an object, not {type(data).__name__}.")
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    if unknown := sorted(set(data) - set(fields)):
+        raise SpecError(f"{where}.{unknown[0]} is not an entry that voxkit knows.")
+    missing = [
+        name
+        for name, f in fields.items()
+        if name not in data
+        and f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise SpecError(f"{where}.{missing[0]} is missing.")
+    return cls(**{key: _value(hints[key], value, f"{where}.{key}") for key, value in data.items()})
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    """Check `value` against a type hint and convert lists to tuples and objects to dataclasses."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        if value not in args:
+            raise SpecError(f"{where} must be one of {', '.join(map(repr, args))}, not {value!r}.")
+        return value
+    if origin in (types.UnionType, typing.Union):
+        return _union(args, value, where)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise SpecError(f"{where} must be a list, not {type(value).__name__}.")
+        return tuple(_value(args[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if dataclasses.is_dataclass(hint):
+        return from_dict(typing.cast(type, hint), value, where)
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise SpecError(f"{where} must be {hint.__name__}, not {type(value).__name__}.")
+    return value
+
+
+def _union(args: tuple[Any, ...], value: Any, where: str) -> Any:
+    """Pick the member of a union: None, or the dataclass whose `kind` matches."""
+    if value is None and type(None) in args:
+        return None
+    classes = [a for a in args if dataclasses.is_dataclass(a)]
+    if not classes:
+        return _value(next(a for a in args if a is not type(None)), value, where)
+    if len(classes) == 1:
+        return from_dict(typing.cast(type, classes[0]), value, where)
+    kind = value.get("kind") if isinstance(value, dict) else None
+    kinds = {typing.get_args(typing.get_type_hints(c)["kind"])[0]: c for c in classes}
+    if kind not in kinds:
+        raise SpecError(f"{where}.kind must be one of {', '.join(map(repr, kinds))}, not {kind!r}.")
+    return from_dict(typing.cast(type, kinds[kind]), value, where)
