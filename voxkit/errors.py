@@ -1,13 +1,13 @@
 """The errors that voxkit raises on purpose: one sentence each, saying what to do.
 
-VoxkitError                     anything the user can put right; the command line prints it and exits 1
-├── TextError                   nothing speakable in the text, or markup that cannot be read
-├── AudioError                  a sound file that cannot be read, written or used as a reference
-├── VoiceError                  an unknown, damaged or incompatible voice
-├── ModelError                  an unknown, damaged or incompatible model
-│   └── SpecError               a config.json that does not describe a model, with the path of the bad entry
-├── OutputError                 a place that cannot be written, or a file that would be overwritten
-└── TrainingError               a recipe or corpus that cannot be trained on
+VoxkitError              what the user can put right; the command line prints it and exits 1
+├── TextError            nothing speakable in the text, or markup that cannot be read
+├── AudioError           a sound file that cannot be read, written or used as a reference
+├── VoiceError           an unknown, damaged or incompatible voice
+├── ModelError           an unknown, damaged or incompatible model
+│   └── SpecError        a config.json that does not describe a model; names the bad entry
+├── OutputError          a place that cannot be written, or a file that would be overwritten
+└── TrainingError        a recipe or corpus that cannot be trained on
 """
 
 

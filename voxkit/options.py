@@ -9,7 +9,7 @@ from voxkit.errors import VoxkitError
 
 @dataclass(frozen=True)
 class Options:
-    """Wishes of one request.  The same options, text, voice and seed give the same speech tokens."""
+    """Wishes of one request.  Same options, text, voice and seed: the same speech tokens."""
 
     seed: int = 0
     speed: float = 1.0  # 2.0 speaks twice as fast; 0.25 to 4

@@ -1,7 +1,8 @@
-"""Every number that makes a model, as strict dataclasses that travel with the weights as `config.json`.
+"""Every number that makes a model, in strict dataclasses that travel with the weights as JSON.
 
-A `ModelSpec` is plain data: reading one never builds a class named in the file.  Unknown keys, missing
-keys and wrong types are errors that name the entry, because a silently ignored number is a wrong model.
+A `ModelSpec` is plain data, the `config.json` of a model: reading one never builds a class named in
+the file.  Unknown keys, missing keys and wrong types are errors that name the entry, because a
+silently ignored number is a wrong model.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class MelSpec:
-    """Log-mel spectrogram: reflect-padded magnitude STFT, Slaney mel, natural log floored at 1e-5."""
+    """Log-mel spectrogram: reflect-padded magnitude STFT, Slaney mel, natural log ≥ log(1e-5)."""
 
     sample_rate: int
     n_fft: int
@@ -77,7 +78,7 @@ class SpeakerSpec:
 
 @dataclass(frozen=True)
 class TransformerSpec:
-    """Decoder-only transformer: RMSNorm, rotary positions (half-split), grouped-query attention, SwiGLU."""
+    """Decoder-only transformer: RMSNorm, half-split RoPE, grouped-query attention, SwiGLU."""
 
     layers: int
     width: int
@@ -201,7 +202,7 @@ def to_dict(spec: Any) -> dict[str, Any]:
 
 
 def from_dict(cls: type[T], data: Any, where: str) -> T:
-    """Build dataclass `cls` from parsed JSON.  Raises `SpecError` with the path of the bad entry."""
+    """Build dataclass `cls` from parsed JSON.  Raises `SpecError` naming the bad entry."""
     if not isinstance(data, dict):
         raise SpecError(f"{where} must be an object, not {type(data).__name__}.")
     hints = typing.get_type_hints(cls)
