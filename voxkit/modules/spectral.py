@@ -18,8 +18,8 @@ WHISPER_RATE = 16_000
 def log_mel(wav: Tensor, spec: MelSpec) -> Tensor:
     """wav (B, S) at `spec.sample_rate` → mel (B, M, F), natural log floored at 1e-5; F = S // hop.
 
-    Differentiable.  Computed in float32 whatever the autocast state, since the log of a coarse sum is
-    useless.  A clip too short to be reflected is continued with silence.
+    Differentiable.  Computed in float32 whatever the autocast state, since the log of a coarse sum
+    is useless.  A clip too short to be reflected is continued with silence.
     """
     frames = wav.shape[-1] // spec.hop
     if frames == 0:
@@ -100,8 +100,8 @@ def _window_and_basis(spec: MelSpec, device: torch.device) -> tuple[Tensor, Tens
 def slaney_mel_basis(spec: MelSpec) -> np.ndarray:
     """Return the mel filters (M, n_fft // 2 + 1) of Slaney's Auditory Toolbox (1998), float32.
 
-    Triangles of equal area, even on a scale linear below 1 kHz and logarithmic above.  The same numbers
-    as `librosa.filters.mel`, whose import alone would cost every start 1.8 s.
+    Triangles of equal area, even on a scale linear below 1 kHz and logarithmic above.  The same
+    numbers as `librosa.filters.mel`, whose import alone would cost every start 1.8 s.
     """
     edges = _mel_to_hz(np.linspace(_hz_to_mel(spec.fmin), _hz_to_mel(spec.fmax), spec.bins + 2))
     freqs = np.fft.rfftfreq(spec.n_fft, 1.0 / spec.sample_rate)

@@ -1,9 +1,10 @@
 """Makes torchaudio and vocos importable beside a torch that their compiled extension does not fit.
 
-The torchaudio wheel on the package index is a CUDA build.  Beside a CPU-only torch its extension cannot
-be loaded (`OSError`), beside a torch for another CUDA release it refuses (`RuntimeError`).  All that
-voxkit and vocos use of torchaudio is plain Python, so a stand-in for the extension is enough.
-Everything in voxkit that imports torchaudio, or vocos, which imports it, calls `make_importable` first.
+The torchaudio wheel on the package index is a CUDA build.  Beside a CPU-only torch its extension
+cannot be loaded (`OSError`), beside a torch for another CUDA release it refuses (`RuntimeError`).
+All that voxkit and vocos use of torchaudio is plain Python, so a stand-in for the extension is
+enough.  Whatever in voxkit imports torchaudio, or vocos, which imports it, calls `make_importable`
+first.
 """
 
 from __future__ import annotations
