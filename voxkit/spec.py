@@ -188,12 +188,26 @@ class ModelSpec:
 def read_spec(path: Path) -> ModelSpec:
     """Read a `config.json`.  Raises `SpecError` naming the file and the entry that is wrong."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        data = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_twins)
     except FileNotFoundError:
         raise SpecError(f"{path} is missing: this folder holds no voxkit model.") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except ValueError as error:
         raise SpecError(f"{path} is not valid JSON ({error}).") from None
     return from_dict(ModelSpec, data, path.name)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
+
+
+def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in data:
+            raise ValueError(f"an object holds {key!r} twice")
+        data[key] = value
+    return data
 
 
 def to_dict(spec: Any) -> dict[str, Any]:
@@ -254,6 +268,6 @@ def _union(args: tuple[Any, ...], value: Any, where: str) -> Any:
         return from_dict(typing.cast(type, classes[0]), value, where)
     kind = value.get("kind") if isinstance(value, dict) else None
     kinds = {typing.get_args(typing.get_type_hints(c)["kind"])[0]: c for c in classes}
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise SpecError(f"{where}.kind must be one of {', '.join(map(repr, kinds))}, not {kind!r}.")
     return from_dict(typing.cast(type, kinds[kind]), value, where)
