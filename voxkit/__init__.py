@@ -1,0 +1,61 @@
+"""Text-to-speech and voice cloning: `voxkit.load().speak("Hello.")`; names load when first used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from voxkit.audio import Audio, read_audio, write_audio
+    from voxkit.checkpoint import available, load
+    from voxkit.engine import Engine
+    from voxkit.errors import VoxkitError
+    from voxkit.options import Options
+    from voxkit.voice import Voice, find_voice, list_voices, save_voice
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Audio",
+    "Engine",
+    "Options",
+    "Voice",
+    "VoxkitError",
+    "__version__",
+    "available",
+    "find_voice",
+    "list_voices",
+    "load",
+    "read_audio",
+    "save_voice",
+    "write_audio",
+]
+
+_HOMES = {
+    "Audio": "audio",
+    "Engine": "engine",
+    "Options": "options",
+    "Voice": "voice",
+    "VoxkitError": "errors",
+    "available": "checkpoint",
+    "find_voice": "voice",
+    "list_voices": "voice",
+    "load": "checkpoint",
+    "read_audio": "audio",
+    "save_voice": "voice",
+    "write_audio": "audio",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List what is here, the names that were not used yet included."""
+    return sorted({*globals(), *__all__})
