@@ -31,6 +31,8 @@ class MelSpec:
     bins: int
     fmin: float
     fmax: float
+    mean: float = 0.0  # networks see (log-mel - mean) / scale
+    scale: float = 1.0
 
     @property
     def frame_rate(self) -> float:
@@ -153,6 +155,47 @@ class VocosSpec:
 
 
 @dataclass(frozen=True)
+class HiftQuirks:
+    """What the public implementation of HiFT does differently; followed only in compat mode."""
+
+    float32_phase: bool = False  # the source's phase is kept in float32, which drifts with time
+    discarded_draws: bool = False  # random numbers are drawn and thrown away around the noise
+    # Streamed calls start the source's phase at 0, vocode this many frames of the call before once
+    # more and fade under the halves of a Hamming window, which sum to 1.08.
+    hamming_crossfade_frames: int = 0
+
+
+@dataclass(frozen=True)
+class HiftSpec:
+    """Vocoder: harmonic source through an upsampling network that ends in a small ISTFT."""
+
+    kind: Literal["hift"]
+    causal: bool  # convolutions look back only, but for the first of the network and of the f0
+    width: int  # channels before the first upsampling; halved by each
+    pre_kernel: int
+    upsample_rates: tuple[int, ...]
+    upsample_kernels: tuple[int, ...]
+    block_kernels: tuple[int, ...]
+    block_dilations: tuple[tuple[int, ...], ...]
+    source_kernels: tuple[int, ...]
+    source_dilations: tuple[tuple[int, ...], ...]
+    n_fft: int  # of the source's STFT and the output's ISTFT
+    hop: int
+    leak: float  # slope of the leaky ReLU before each upsampling
+    limit: float  # samples are clamped to this magnitude
+    f0_width: int
+    f0_first_kernel: int
+    f0_float64: bool
+    harmonics: int  # the fundamental included
+    sine_level: float
+    noise_level: float  # of voiced frames; unvoiced ones get sine_level / 3
+    voiced_hz: float  # f0 above this is voiced
+    phase: Literal["linear", "nearest"]  # how frame phases become sample phases
+    noise: Literal["normal", "uniform"]  # uniform is one-sided, [0, 1), and the same for every call
+    quirks: HiftQuirks = HiftQuirks()
+
+
+@dataclass(frozen=True)
 class StreamSpec:
     """Hops of streamed speech, in tokens: the first, then doubling up to the largest."""
 
@@ -248,6 +291,10 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, (list, tuple)):
             raise SpecError(f"{where} must be a list, not {type(value).__name__}.")
         return tuple(_value(args[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise SpecError(f"{where} must be an object, not {type(value).__name__}.")
+        return {key: _value(args[1], item, f"{where}.{key}") for key, item in value.items()}
     if dataclasses.is_dataclass(hint):
         return from_dict(typing.cast(type, hint), value, where)
     if hint is float and type(value) is int:

@@ -1,0 +1,1 @@
+"""Neural modules: tensors in, tensors out; they read no files, know no voices and print nothing."""

@@ -1,0 +1,276 @@
+"""Vocoder on the `vocos` package's ConvNeXt backbone, run causally, with a plain or source-filter ISTFT head.
+
+Backbone: Siuzdak 2023, "Vocos" (arXiv 2306.00814).  Its convolutions are centred; here the first one
+keeps its right half (the look-ahead) and the rest are padded on the left only, so that speech can be
+made piece by piece.  The source-filter head filters a pulse train and noise in the STFT domain, as in
+the harmonic-plus-noise vocoders, and needs no adversarial training to be intelligible.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from voxkit.modules.temporal import CausalTemporalBlock
+from voxkit.modules.torchaudio_cpu import make_importable
+from voxkit.spec import MelSpec, VocosSpec
+
+SUBFRAMES = 4  # f0 values and filters per mel frame
+_BACK = 6  # frames that a causal depthwise convolution of width 7 looks back
+_LEVEL = 5.0  # natural-log offset: f0 is predicted around e**5 = 148 Hz
+
+
+@dataclass(frozen=True)
+class HeadState:
+    """What the source-filter head must remember between pieces."""
+
+    blocks: tuple[Tensor, ...]  # each (B, 2, C): past of the filter blocks
+    f0: Tensor  # (B, 1) last f0 in Hz, unvoiced held at the last voiced value
+    voiced: Tensor  # (B, 1) last voicing in 0..1
+    phase: Tensor  # (B, 1) float64, cycles in 0..1
+    source: Tensor  # (B, 2, W - hop) past of pulse train and noise
+    overlap: Tensor  # (B, N - hop) sum of earlier frames' tails
+    emitted: int  # samples given out or dropped so far
+
+
+@dataclass(frozen=True)
+class VocosState:
+    """What the vocoder must remember between pieces."""
+
+    mel: Tensor  # (B, M, <= 6) mel frames not yet consumed by the first convolution, with its past
+    blocks: tuple[Tensor, ...]  # each (B, D, 6): past of the ConvNeXt blocks
+    head: HeadState
+    generator: torch.Generator | None  # noise of this request
+
+
+class Vocos(nn.Module):
+    """Log-mel → waveform.  `forward` for whole utterances, `step` for pieces; they agree."""
+
+    def __init__(self, spec: VocosSpec, mel: MelSpec) -> None:
+        super().__init__()
+        self.spec, self.mel = spec, mel
+        make_importable()
+        from vocos.models import VocosBackbone
+
+        self.backbone = VocosBackbone(mel.bins, spec.width, spec.intermediate, spec.layers)
+        self.pitch = nn.Linear(spec.width, 2 * SUBFRAMES)
+        self.head = SourceFilterHead(spec, mel)
+
+    def init_state(self, batch: int, generator: torch.Generator | None = None) -> VocosState:
+        """Return the state before the first frame; noise will come from `generator`."""
+        weight = self.pitch.weight
+        left = 6 - self.spec.lookahead
+        return VocosState(
+            mel=weight.new_zeros(batch, self.mel.bins, left),
+            blocks=tuple(
+                weight.new_zeros(batch, self.spec.width, _BACK) for _ in self.backbone.convnext
+            ),
+            head=self.head.init_state(batch),
+            generator=generator,
+        )
+
+    def step(
+        self, mel: Tensor, state: VocosState, last: bool, pitch_factor: float = 1.0
+    ) -> tuple[Tensor, VocosState]:
+        """Vocode the next piece: mel (B, M, F) normalised → wav (B, S); `last` flushes the look-ahead."""
+        seen = torch.cat([state.mel, mel], dim=2)
+        if last:
+            seen = F.pad(seen, (0, self.spec.lookahead))
+        if seen.shape[2] < 7:
+            empty = mel.new_zeros(mel.shape[0], 0)
+            return empty, VocosState(seen, state.blocks, state.head, state.generator)
+        features, blocks = self._features(seen, state.blocks)
+        f0, voiced = self.read_pitch(features)
+        f0 = (f0 * pitch_factor * 32).round() / 32  # a grid, so that rounding errors do not drift
+        hop = self.mel.hop // SUBFRAMES
+        samples = f0.shape[1] * hop
+        noise = torch.randn(mel.shape[0], samples, generator=state.generator).to(mel.device)
+        wav, head = self.head.step(features, f0, (voiced > 0.5).to(f0), noise, state.head, last)
+        return wav, VocosState(seen[:, :, -6:], blocks, head, state.generator)
+
+    def forward(
+        self, mel: Tensor, f0: Tensor | None = None, noise: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Vocode whole utterances: mel (B, M, F) → wav (B, S), f0 (B, 4F) in Hz, voicing logits (B, 4F).
+
+        Training gives the true `f0` (0 where unvoiced) so that the filters learn beside it.
+        """
+        batch, _, frames = mel.shape
+        left = 6 - self.spec.lookahead
+        state = self.init_state(batch)
+        features, _ = self._features(F.pad(mel, (left, self.spec.lookahead)), state.blocks)
+        log_f0, logits = self._pitch(features)
+        if f0 is None:
+            used, voiced = log_f0.exp(), (logits > 0).to(log_f0)
+        else:
+            voiced = (f0 > 0).to(f0)
+            used = torch.where(f0 > 0, f0, log_f0.detach().exp())
+        if noise is None:
+            noise = torch.randn(batch, frames * self.mel.hop, device=mel.device)
+        wav, _ = self.head.step(features, used, voiced, noise, state.head, True)
+        return wav, log_f0.exp(), logits
+
+    def read_pitch(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """features (B, F, D) → f0 (B, 4F) in Hz, probability of voicing (B, 4F)."""
+        log_f0, logits = self._pitch(features)
+        return log_f0.exp(), logits.sigmoid()
+
+    def measure_pitch(self, mel: Tensor) -> tuple[Tensor, Tensor]:
+        """mel (B, M, F) normalised → f0 (B, 4F) in Hz, probability of voicing (B, 4F)."""
+        state = self.init_state(mel.shape[0])
+        padded = F.pad(mel, (6 - self.spec.lookahead, self.spec.lookahead))
+        return self.read_pitch(self._features(padded, state.blocks)[0])
+
+    def _pitch(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        log_f0, logits = self.pitch(features).unflatten(-1, (2, SUBFRAMES)).unbind(2)
+        log_f0 = (log_f0 * 0.5 + _LEVEL).clamp(math.log(50.0), math.log(550.0))
+        return log_f0.flatten(1), logits.flatten(1)
+
+    def _features(
+        self, seen: Tensor, past: tuple[Tensor, ...]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """seen (B, M, F + 6) → features (B, F, D) and the blocks' pasts."""
+        net = self.backbone
+        x = F.conv1d(seen, net.embed.weight, net.embed.bias)
+        x = net.norm(x.transpose(1, 2)).transpose(1, 2)
+        pasts = []
+        for block, before in zip(net.convnext, past, strict=True):
+            wide = torch.cat([before, x], dim=2)
+            conv = block.dwconv
+            y = F.conv1d(wide, conv.weight, conv.bias, groups=conv.groups).transpose(1, 2)
+            y = block.pwconv2(block.act(block.pwconv1(block.norm(y))))
+            x = x + (block.gamma * y).transpose(1, 2)
+            pasts.append(wide[:, :, -_BACK:])
+        return net.final_layer_norm(x.transpose(1, 2)), tuple(pasts)
+
+
+class SourceFilterHead(nn.Module):
+    """Minimum-phase filters at 4 per mel frame, applied to a pulse train and noise in the STFT domain."""
+
+    def __init__(self, spec: VocosSpec, mel: MelSpec) -> None:
+        super().__init__()
+        self.rate = mel.sample_rate
+        self.hop = mel.hop // SUBFRAMES
+        self.window_length = 4 * self.hop
+        self.fft = 1 << (2 * self.window_length - 1).bit_length()  # room for the filter's tail
+        self.bands = spec.head_bands
+        width = spec.head_width
+        self.up = nn.Linear(spec.width, SUBFRAMES * width)
+        self.cue = nn.Linear(2, width)
+        self.blocks = nn.ModuleList(CausalTemporalBlock(width) for _ in range(2))
+        self.norm = nn.LayerNorm(width)
+        self.out = nn.Linear(width, 2 * spec.head_bands)
+        nn.init.normal_(self.out.weight, std=0.01)
+        self.register_buffer("window", torch.hann_window(self.window_length), persistent=False)
+        attenuation, phase = _minimum_phase_bases(spec.head_bands, self.fft)
+        self.register_buffer("attenuation", attenuation, persistent=False)
+        self.register_buffer("phase", phase, persistent=False)
+
+    def init_state(self, batch: int) -> HeadState:
+        """Return the state before the first sample."""
+        weight = self.out.weight
+        return HeadState(
+            blocks=tuple(
+                b.init_state(batch) for b in self.blocks if isinstance(b, CausalTemporalBlock)
+            ),
+            f0=weight.new_full((batch, 1), 120.0),
+            voiced=weight.new_zeros(batch, 1),
+            phase=weight.new_zeros(batch, 1, dtype=torch.float64),
+            source=weight.new_zeros(batch, 2, self.window_length - self.hop),
+            overlap=weight.new_zeros(batch, self.fft - self.hop),
+            emitted=0,
+        )
+
+    def step(
+        self,
+        features: Tensor,
+        f0: Tensor,
+        voiced: Tensor,
+        noise: Tensor,
+        state: HeadState,
+        last: bool,
+    ) -> tuple[Tensor, HeadState]:
+        """features (B, F, D), f0 and voicing (B, 4F), noise (B, S) → wav (B, S'), next state.
+
+        Output lags the source by three quarters of a window; `last` flushes it.
+        """
+        x = self.up(features).unflatten(-1, (SUBFRAMES, -1)).flatten(1, 2)
+        x = x + self.cue(torch.stack([voiced, f0.clamp(min=50).log() - _LEVEL], dim=-1))
+        pasts = []
+        for block, past in zip(self.blocks, state.blocks, strict=True):
+            x, past = block.step(x, past)
+            pasts.append(past)
+        bands = self.out(self.norm(x)).unflatten(-1, (2, self.bands)) - 3.0  # natural-log gain
+        pulse, phase = self._pulses(f0, voiced, state)
+        source = torch.stack([pulse, noise], dim=1)
+        lag = self.window_length - self.hop
+        if last:
+            source = F.pad(source, (0, lag))
+            bands = torch.cat([bands, bands[:, -1:].expand(-1, SUBFRAMES - 1, -1, -1)], dim=1)
+        source = torch.cat([state.source, source], dim=2)
+        frames = source.unfold(2, self.window_length, self.hop) * self.window  # (B, 2, 4F, W)
+        spectrum = torch.fft.rfft(frames, n=self.fft)
+        response = torch.polar((bands @ self.attenuation).exp(), bands @ self.phase)
+        filtered = (spectrum * response.transpose(1, 2)).sum(1)
+        pieces = torch.fft.irfft(filtered, n=self.fft) / 2  # hann at a quarter hop sums to 2
+        wav, overlap = self._overlap_add(pieces, state.overlap)
+        skip = max(0, min(lag - state.emitted, wav.shape[1]))
+        after = HeadState(
+            blocks=tuple(pasts),
+            f0=f0[:, -1:],
+            voiced=voiced[:, -1:],
+            phase=phase,
+            source=source[:, :, -lag:],
+            overlap=overlap,
+            emitted=state.emitted + wav.shape[1],
+        )
+        return wav[:, skip:], after
+
+    def _pulses(self, f0: Tensor, voiced: Tensor, state: HeadState) -> tuple[Tensor, Tensor]:
+        """Band-limited pulse train of unit power: Σ_{k=1..K} cos kφ in closed form (Dirichlet kernel)."""
+        ramp = torch.arange(1, self.hop + 1, device=f0.device, dtype=f0.dtype) / self.hop
+
+        def glide(values: Tensor, before: Tensor) -> Tensor:
+            start = torch.cat([before, values[:, :-1]], dim=1)[..., None]
+            return (start + (values[..., None] - start) * ramp).flatten(1)
+
+        hertz = glide(f0, state.f0)
+        cycles = torch.cumsum(hertz.double() / self.rate, dim=1) + state.phase
+        cycles = cycles - cycles.floor()
+        half = (math.pi * cycles).to(f0.dtype)
+        harmonics = torch.floor(0.48 * self.rate / hertz)
+        sine = half.sin()
+        at_peak = sine.abs() < 1e-4
+        sine = torch.where(at_peak, torch.full_like(sine, 1e-4), sine)
+        train = torch.sin((2 * harmonics + 1) * half) / (2 * sine) - 0.5
+        train = torch.where(at_peak, harmonics, train)
+        train = train * torch.sqrt(2 / harmonics) * glide(voiced, state.voiced)
+        return train, cycles[:, -1:]
+
+    def _overlap_add(self, pieces: Tensor, overlap: Tensor) -> tuple[Tensor, Tensor]:
+        """pieces (B, n, N) at the hop, tail of earlier ones → finished samples (B, n·hop), new tail."""
+        count = pieces.shape[1]
+        length = (count - 1) * self.hop + self.fft
+        total = F.fold(pieces.transpose(1, 2), (1, length), (1, self.fft), stride=(1, self.hop))[
+            :, 0, 0
+        ]
+        total = total + F.pad(overlap, (0, length - overlap.shape[1]))
+        return total[:, : count * self.hop], total[:, count * self.hop :]
+
+
+def _minimum_phase_bases(bands: int, fft: int) -> tuple[Tensor, Tensor]:
+    """Matrices (bands, fft/2+1) from log gains at `bands` equally spaced frequencies to the log gain
+    and the phase of the minimum-phase filter at every FFT bin.
+
+    The real cepstrum folded onto positive quefrencies is the complex cepstrum of the minimum-phase
+    system (Oppenheim and Schafer, Discrete-Time Signal Processing, section 13.5); all of it is linear.
+    """
+    length = 2 * (bands - 1)
+    cepstra = torch.fft.irfft(torch.eye(bands, dtype=torch.float64), n=length)[:, :bands]
+    cepstra[:, 1:-1] *= 2
+    spectra = torch.fft.rfft(cepstra, n=fft)
+    return spectra.real.float(), spectra.imag.float()

@@ -1,0 +1,1 @@
+"""Training of the bundled model: corpus, parts and export; imported only by `voxkit train`."""
