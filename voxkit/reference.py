@@ -1,0 +1,117 @@
+"""Finds the stretch of a recording that is best cloned from, and brings it to a common level."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from voxkit.audio import LOWEST_RATE, Audio
+from voxkit.errors import AudioError
+
+_FRAME_S = 0.01  # of the energies below
+_PAUSE = 15  # frames; a quieter stretch this long ends a phrase
+_CLICK = 5  # frames; a shorter phrase is a click
+_LEAD_S, _TAIL_S, _FADE_S = 0.05, 0.1, 0.01  # kept before and after the speech, and faded
+_SPEECH_RMS, _PEAK = 0.1, 0.9  # -20 dBFS, as speech corpora have it
+_SILENT_DB = -60.0  # loudest third of a second below this: no speech was recorded
+
+
+def reference_clip(audio: Audio, *, max_seconds: float = 10.0, whole: bool = False) -> Audio:
+    """Return the stretch of a recording to clone from, at most `max_seconds` long.
+
+    Cut at pauses so that it holds as much speech as fits and ends in silence; without DC, speech at
+    -20 dBFS RMS, peak at most 0.9.  `whole` refuses to leave speech out, for a recording with a
+    transcript.  Raises `AudioError` for silence, less than 1 s of speech, or unusable samples.
+    """
+    rate = audio.sample_rate
+    if rate < LOWEST_RATE:
+        raise AudioError(f"The reference has {rate} Hz: give a recording of 8000 Hz or more.")
+    if not np.isfinite(audio.samples).all():
+        raise AudioError("The reference holds samples that are not numbers: export it again.")
+    hop = round(rate * _FRAME_S)
+    samples = audio.samples - audio.samples.mean(dtype=np.float64).astype(np.float32)
+    levels = _levels_db(samples, hop)
+    phrases = _phrases(levels)
+    speech = float((phrases[:, 1] - phrases[:, 0]).sum() * _FRAME_S)
+    if speech < 1.0:
+        raise AudioError(
+            f"The reference holds {speech:.1f} s of speech: give at least 1 s, better 5 to 10 s."
+        )
+    room = int((max_seconds - _LEAD_S - _TAIL_S) / _FRAME_S)
+    span = int(phrases[-1, 1] - phrases[0, 0])
+    if whole and span > room:
+        raise AudioError(
+            f"The reference speaks for {span * _FRAME_S:.1f} s and {max_seconds:g} s can be used: "
+            "cut it together with its transcript, or give no transcript."
+        )
+    first, last = _best_stretch(phrases, levels, room)
+    spoken = [samples[max(a, first) * hop : min(b, last) * hop] for a, b in phrases]
+    tail = round(_TAIL_S * rate)
+    end = last * hop + (tail if last in phrases[:, 1] else 0)  # not into the next word
+    clip = _faded(samples[max(0, first * hop - round(_LEAD_S * rate)) : end], rate)
+    gain = min(_SPEECH_RMS / _rms(np.concatenate(spoken)), _PEAK / float(np.abs(clip).max()))
+    silence = np.zeros(max(0, last * hop + tail - min(end, len(samples))), np.float32)
+    return Audio(np.concatenate([clip * np.float32(gain), silence]), rate)
+
+
+def _levels_db(samples: np.ndarray, hop: int) -> np.ndarray:
+    """Return the level of each 10 ms frame in dB of full scale, smoothed over three frames."""
+    frames = samples[: len(samples) // hop * hop].reshape(-1, hop)
+    power = np.square(frames, dtype=np.float64).mean(axis=1)
+    if len(power) >= 3:
+        power = np.convolve(np.pad(power, 1, mode="edge"), np.full(3, 1 / 3), mode="valid")
+    return 10.0 * np.log10(power + 1e-12)
+
+
+def _phrases(levels: np.ndarray) -> np.ndarray:
+    """Return the stretches of speech (P, 2), first frame and the frame after the last.
+
+    A frame is speech when it is 10 dB above the background, but never more than 35 dB nor less than
+    15 dB below the loudest third of a second.
+    """
+    nothing = np.zeros((0, 2), np.int64)
+    if not len(levels):
+        return nothing
+    top = float(np.sort(levels)[-min(len(levels), 33)])
+    if top < _SILENT_DB:
+        return nothing
+    background = float(np.percentile(levels, 10))
+    threshold = max(top - 35.0, min(background + 10.0, top - 15.0))
+    edges = np.flatnonzero(np.diff(np.pad(levels >= threshold, 1).astype(np.int8)))
+    starts, ends = edges[::2], edges[1::2]
+    apart = starts[1:] - ends[:-1] >= _PAUSE
+    starts, ends = starts[np.append(True, apart)], ends[np.append(apart, True)]
+    return np.stack([starts, ends], axis=1)[ends - starts >= _CLICK]
+
+
+def _best_stretch(phrases: np.ndarray, levels: np.ndarray, room: int) -> tuple[int, int]:
+    """Return the frames (first, end) of the run of whole phrases within `room` with most speech.
+
+    Where no such run is half full, the longest phrase is cut at the quietest frame of the last
+    third of what fits.
+    """
+    starts, ends = phrases[:, 0], phrases[:, 1]
+    spoken = np.concatenate([[0], np.cumsum(ends - starts)])
+    after = np.searchsorted(ends, starts + room, side="right")  # phrases that end within reach
+    amounts = spoken[after] - spoken[np.arange(len(starts))]
+    best = int(np.argmax(amounts))
+    longest = int(np.argmax(ends - starts))
+    if amounts[best] >= min(room, ends[longest] - starts[longest]) / 2:
+        return int(starts[best]), int(ends[after[best] - 1])
+    first = int(starts[longest])
+    least = first + room * 2 // 3
+    return first, least + int(np.argmin(levels[least : first + room]))
+
+
+def _rms(samples: np.ndarray) -> float:
+    return math.sqrt(float(np.square(samples, dtype=np.float64).mean()))
+
+
+def _faded(samples: np.ndarray, rate: int) -> np.ndarray:
+    """Return a copy whose first and last 10 ms rise and fall, so that its ends do not click."""
+    ramp = np.linspace(0.0, 1.0, round(_FADE_S * rate), dtype=np.float32)
+    faded = samples.copy()
+    faded[: len(ramp)] *= ramp
+    faded[-len(ramp) :] *= ramp[::-1]
+    return faded

@@ -1,0 +1,404 @@
+"""Voices, each a file with what a model needs to speak like somebody, and the library of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import math
+import os
+import re
+import sys
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from voxkit.audio import Audio
+from voxkit.errors import VoiceError
+from voxkit.files import output_error, whole_file
+
+BUILTIN_FOLDER = Path(__file__).parent / "assets" / "voxkit-en" / "voices"
+
+_SUFFIX = ".safetensors"
+_VERSION = "1"  # of the layout below; raised when an older voxkit could no longer read the files
+_MAX_BYTES = 32 * 2**20  # sixty times a ten-second voice; a larger file is not a voice
+_MAX_HEADER_BYTES = 2**20
+_MAX_TEXT = 20_000  # characters of one text entry
+_LAYOUT = {  # tensor: its type and number of dimensions
+    "tokens": ("I32", 1),
+    "mel": ("F32", 2),
+    "speaker": ("F32", 1),
+    "reference": ("I16", 1),
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class About:
+    """What is said about a voice in words and numbers."""
+
+    name: str
+    made_by: str  # fingerprint of the model whose tokens, mel and speaker vector these are
+    transcript: str | None = None  # what the reference says
+    attributes: Mapping[str, float] = field(default_factory=dict)  # measured, such as pitch_hz
+    language: str | None = None
+    description: str | None = None
+    source: str | None = None
+    licence: str | None = None
+    consent: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values that could not be shown or saved.  Raises `ValueError`."""
+        for entry in dataclasses.fields(About):
+            value = getattr(self, entry.name)
+            if entry.name == "attributes":
+                _check_attributes(value)
+            elif not (value is None and entry.default is None):
+                _check_text(entry.name, value)
+        for name, line in (("name", self.name), ("made_by", self.made_by)):
+            if not 1 <= len(line) <= 200 or not line.isprintable():
+                raise ValueError(f"{name} must be one line of at most 200 characters")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Voice(About):
+    """A voice: the reference in the words of one model, and what is known about it."""
+
+    tokens: np.ndarray  # (T,) int64, speech tokens of the reference
+    mel: np.ndarray  # (M, F) float32, natural log; F is a multiple of T
+    speaker: np.ndarray  # (D,) float32
+    reference: Audio | None = None  # the prepared clip, from which another model makes its own
+
+    def __post_init__(self) -> None:
+        """Refuse arrays that do not fit together.  Raises `ValueError`."""
+        super().__post_init__()
+        for name, (_, dims) in _LAYOUT.items():
+            if name == "reference":
+                continue
+            array, kind = getattr(self, name), np.int64 if name == "tokens" else np.float32
+            if array.ndim != dims or array.dtype != kind:
+                raise ValueError(f"{name} has shape {array.shape} and type {array.dtype}")
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name} holds numbers that are not finite")
+        if (self.tokens < 0).any() or (self.tokens >= 2**31).any():
+            raise ValueError("tokens holds numbers that are no speech tokens")
+        count, frames = len(self.tokens), self.mel.shape[1]
+        if not len(self.speaker) or (frames % count if count else frames):
+            raise ValueError(
+                f"{count} tokens, {frames} mel frames and a speaker vector of "
+                f"{len(self.speaker)} do not belong together"
+            )
+
+    def check_made_by(self, fingerprint: str, model: str) -> None:
+        """Raise `VoiceError` unless the model called `model`, of `fingerprint`, can read this."""
+        if self.made_by != fingerprint:
+            raise VoiceError(
+                f"The voice {self.name!r} was made by {self.made_by} and {model} ({fingerprint}) "
+                f"cannot read it: make it again from its recording with "
+                f"`voxkit clone RECORDING --name {self.name} --model {model} --force`."
+            )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class VoiceInfo(About):
+    """What the header of a voice file tells, without its numbers."""
+
+    path: Path
+    token_count: int
+    reference_s: float | None  # duration of the reference kept inside
+    builtin: bool
+    problem: str | None = None  # why a file in the library cannot be used
+
+
+# ---- files ------------------------------------------------------------------------------------
+
+
+def save_voice(voice: Voice, path: Path, *, force: bool = False) -> None:
+    """Write a voice file, whole or not at all.  Raises `OutputError`."""
+    from safetensors.numpy import save
+
+    tensors = {"tokens": voice.tokens.astype(np.int32), "mel": voice.mel, "speaker": voice.speaker}
+    about: dict[str, Any] = {f.name: getattr(voice, f.name) for f in dataclasses.fields(About)}
+    about["attributes"] = dict(voice.attributes)
+    if voice.reference is not None:
+        samples = np.clip(voice.reference.samples, -1.0, 1.0) * 32767.0
+        tensors["reference"] = samples.round().astype(np.int16)
+        about["reference_rate"] = voice.reference.sample_rate
+    metadata = {"voxkit_voice": _VERSION, "about": json.dumps(about, ensure_ascii=False)}
+    if path.parent == library_folder():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise output_error(path, error) from None
+    data = save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, metadata)
+    with whole_file(path, force=force) as part:
+        try:
+            part.write_bytes(data)
+        except OSError as error:
+            raise output_error(path, error) from None
+
+
+def load_voice(path: Path) -> Voice:
+    """Read and check a voice file from anywhere.  Raises `VoiceError` naming the file."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    with _opened(path) as file:
+        header = _read_header(file, path)
+        file.seek(0)
+        data = file.read(_MAX_BYTES + 1)
+    try:
+        tensors = load(data)
+    except SafetensorError as error:
+        raise _damaged(path, str(error)) from None
+    reference = None
+    if header.reference_rate is not None:
+        samples = tensors["reference"].astype(np.float32) / np.float32(32767.0)
+        reference = Audio(np.clip(samples, -1.0, 1.0), header.reference_rate)
+    try:
+        return Voice(
+            **header.about,
+            tokens=tensors["tokens"].astype(np.int64),
+            mel=tensors["mel"].copy(),  # writable, which torch.from_numpy asks for
+            speaker=tensors["speaker"].copy(),
+            reference=reference,
+        )
+    except ValueError as error:
+        raise _damaged(path, str(error)) from None
+
+
+def voice_info(path: Path) -> VoiceInfo:
+    """Read only the header of a voice file.  Raises `VoiceError` naming the file."""
+    with _opened(path) as file:
+        header = _read_header(file, path)
+    try:
+        return VoiceInfo(
+            **header.about,
+            path=path,
+            token_count=header.shapes["tokens"][0],
+            reference_s=(
+                None
+                if header.reference_rate is None
+                else header.shapes["reference"][0] / header.reference_rate
+            ),
+            builtin=path.parent == BUILTIN_FOLDER,
+        )
+    except ValueError as error:
+        raise _damaged(path, str(error)) from None
+
+
+@dataclass(frozen=True)
+class _Header:
+    """The checked header of a voice file."""
+
+    about: dict[str, Any]
+    reference_rate: int | None
+    shapes: dict[str, tuple[int, ...]]
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open an ordinary file of credible size.  Raises `VoiceError`."""
+    try:
+        if path.exists() and not path.is_file():
+            raise VoiceError(f"{path} is not a file: give a voice file or the name of a voice.")
+        if path.stat().st_size > _MAX_BYTES:
+            raise VoiceError(f"{path} is too large to be a voice: give a file of `voxkit clone`.")
+        return path.open("rb")
+    except FileNotFoundError:
+        raise VoiceError(f"The voice file {path} does not exist: check the path.") from None
+    except OSError as error:
+        raise VoiceError(f"{path} cannot be opened: {error.strerror or error}.") from None
+
+
+def _read_header(file: BinaryIO, path: Path) -> _Header:
+    """Read a safetensors header and check every entry of it.  Raises `VoiceError`."""
+    size = int.from_bytes(file.read(8), "little")
+    foreign = VoiceError(f"{path} is not a voice file: give one made by `voxkit clone`.")
+    if not 2 <= size <= _MAX_HEADER_BYTES:
+        raise foreign
+    try:
+        header = json.loads(file.read(size))
+        metadata = header.pop("__metadata__")
+        version, words = metadata["voxkit_voice"], metadata["about"]
+    except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
+        raise foreign from None
+    if version != _VERSION:
+        raise VoiceError(f"{path} was made by another version of voxkit: update voxkit to use it.")
+    try:
+        shapes = {name: _shape(name, entry) for name, entry in header.items()}
+        about, rate = _about(json.loads(words))
+        if missing := sorted({"tokens", "mel", "speaker"} - shapes.keys()):
+            raise ValueError(f"{missing[0]} is missing")
+        if (rate is None) != ("reference" not in shapes):
+            raise ValueError("reference and reference_rate do not come together")
+        length = sum(math.prod(s) * (2 if n == "reference" else 4) for n, s in shapes.items())
+        if 8 + size + length != path.stat().st_size:
+            raise ValueError("it is longer or shorter than it says")
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, str(error)) from None
+    return _Header(about, rate, shapes)
+
+
+def _shape(name: str, entry: Any) -> tuple[int, ...]:
+    """Return the shape of one tensor entry.  Raises `ValueError` if it is not in the layout."""
+    if name not in _LAYOUT:
+        raise ValueError(f"{name!r} is no part of a voice")
+    kind, dims = _LAYOUT[name]
+    shape = entry.get("shape") if isinstance(entry, dict) else None
+    if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
+        raise ValueError(f"{name} has no shape")
+    if len(shape) != dims or entry.get("dtype") != kind:
+        raise ValueError(f"{name} must be {kind} with {dims} dimensions")
+    return tuple(shape)
+
+
+def _about(words: Any) -> tuple[dict[str, Any], int | None]:
+    """Return the entries of `About`, and the rate of the reference.  Raises `ValueError`."""
+    known = {entry.name for entry in dataclasses.fields(About)}
+    if not isinstance(words, dict) or not {"name", "made_by"} <= words.keys():
+        raise ValueError("its name or its maker is missing")
+    if unknown := sorted(words.keys() - known - {"reference_rate"}):
+        raise ValueError(f"unknown entry {unknown[0]!r}")
+    rate = words.get("reference_rate")
+    if rate is not None and (type(rate) is not int or not 0 < rate <= 768_000):
+        raise ValueError("reference_rate is not a sample rate")
+    return {k: v for k, v in words.items() if k in known}, rate
+
+
+def _check_text(name: str, value: Any) -> None:
+    """Raise `ValueError` unless `value` is text that a terminal can be trusted with."""
+    if not isinstance(value, str) or len(value) > _MAX_TEXT:
+        raise ValueError(f"{name} must be text of at most {_MAX_TEXT} characters")
+    if not all(c.isprintable() or c in "\n\t" for c in value):
+        raise ValueError(f"{name} holds control characters")
+
+
+def _check_attributes(value: Any) -> None:
+    """Raise `ValueError` unless `value` maps words to finite numbers."""
+    if not isinstance(value, Mapping):
+        raise ValueError("attributes must be a table of numbers")
+    for key, number in value.items():
+        _check_text("attributes", key)
+        if type(number) not in (int, float) or not math.isfinite(number):
+            raise ValueError(f"attribute {key} is not a number")
+
+
+def _damaged(path: Path, why: str) -> VoiceError:
+    return VoiceError(f"The voice file {path} is damaged ({why}): copy it again or make a new one.")
+
+
+# ---- the library ------------------------------------------------------------------------------
+
+# Device names that Windows takes for files in every folder (Microsoft, "Naming Files").
+_RESERVED = {"con", "prn", "aux", "nul"} | {f"{p}{n}" for p in ("com", "lpt") for n in range(10)}
+
+
+def library_folder() -> Path:
+    """Return the user's folder of voices, which may not exist yet.  Raises `VoiceError`."""
+    try:
+        if home := os.environ.get("VOXKIT_HOME"):
+            return Path(home).expanduser() / "voices"
+        return _data_folder() / "voxkit" / "voices"
+    except RuntimeError:  # what pathlib raises for a user without a home
+        raise VoiceError("No home folder is known: set VOXKIT_HOME to a folder of yours.") from None
+
+
+def _data_folder() -> Path:
+    """Return where programs of this system keep the user's data."""
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA")
+        return Path(local) if local else Path.home() / "AppData" / "Local"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support"
+    xdg = Path(os.environ.get("XDG_DATA_HOME", ""))  # the standard says to ignore a relative one
+    return xdg if xdg.is_absolute() else Path.home() / ".local" / "share"
+
+
+def library_path(name: str) -> Path:
+    """Return where the user's voice `name` is kept, there or not.  Raises `VoiceError`."""
+    name = unicodedata.normalize("NFC", name)
+    if not re.fullmatch(r"\w[\w-]{0,63}", name) or name.lower() in _RESERVED:
+        raise VoiceError(
+            f"{name[:80]!r} cannot name a voice: use up to 64 letters, digits, hyphens and "
+            "underscores, with no hyphen first."
+        )
+    return library_folder() / f"{name}{_SUFFIX}"
+
+
+def list_voices() -> list[VoiceInfo]:
+    """Return the user's voices and the built-in ones they do not shadow, by name.
+
+    A damaged file is listed too, with its `problem`.
+    """
+    found: dict[str, VoiceInfo] = {}
+    for folder in (BUILTIN_FOLDER, library_folder()):
+        for path in _voice_files(folder):
+            name = _listed_name(path)
+            try:
+                found[name] = dataclasses.replace(voice_info(path), name=name)
+            except VoiceError as error:
+                found[name] = VoiceInfo(
+                    name=name,
+                    made_by="unknown",
+                    path=path,
+                    token_count=0,
+                    reference_s=None,
+                    builtin=folder == BUILTIN_FOLDER,
+                    problem=str(error),
+                )
+    return [found[name] for name in sorted(found, key=str.casefold)]
+
+
+def _voice_files(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.glob(f"*{_SUFFIX}")) if folder.is_dir() else []
+    except OSError as error:
+        raise VoiceError(f"{folder} cannot be read: {error.strerror or error}.") from None
+
+
+def _listed_name(path: Path) -> str:
+    """Return the name of a library file, in one Unicode form and safe to print."""
+    name = unicodedata.normalize("NFC", path.name.removesuffix(_SUFFIX))
+    return "".join(c if c.isprintable() else "?" for c in name) or "?"
+
+
+def voice_path(name_or_path: str | Path) -> Path:
+    """Return the file of a voice: a path as it is, or a name in the user's or built-in library.
+
+    Raises `VoiceError` with the nearest names where there is no such voice.
+    """
+    asked = str(name_or_path)
+    if isinstance(name_or_path, Path) or asked.endswith(_SUFFIX) or "/" in asked or os.sep in asked:
+        return Path(name_or_path)
+    voices = {info.name: info.path for info in list_voices()}
+    name = unicodedata.normalize("NFC", asked)
+    if name in voices:
+        return voices[name]
+    folded = {known.casefold(): known for known in voices}
+    near = difflib.get_close_matches(name.casefold()[:80], folded, cutoff=0.5)
+    hint = f"did you mean {' or '.join(folded[n] for n in near)}?  " if near else ""
+    raise VoiceError(
+        f"There is no voice {asked[:80]!r}: {hint}`voxkit voices list` shows all voices."
+    )
+
+
+def find_voice(name_or_path: str | Path) -> Voice:
+    """Load a voice by its name in the library or by the path of its file.  Raises `VoiceError`."""
+    return load_voice(voice_path(name_or_path))
+
+
+def remove_voice(name: str) -> Path:
+    """Delete a voice of the user's and return where it was.  Raises `VoiceError`."""
+    path = voice_path(name)
+    if path.parent == BUILTIN_FOLDER:
+        raise VoiceError(f"The voice {name!r} is built in and cannot be removed.")
+    if path.parent != library_folder():
+        raise VoiceError(f"{name} is not in the library: give a name from `voxkit voices list`.")
+    try:
+        path.unlink()
+    except OSError as error:
+        raise VoiceError(f"{path} cannot be removed: {error.strerror or error}.") from None
+    return path
