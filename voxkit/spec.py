@@ -155,6 +155,79 @@ class VocosSpec:
 
 
 @dataclass(frozen=True)
+class ConformerSpec:
+    """Token encoder: look-ahead, conformer blocks, twice the rate, more conformer blocks."""
+
+    kind: Literal["conformer"]
+    inputs: int  # width of the token embedding
+    width: int
+    heads: int
+    feed_forward: int
+    layers: int  # at the token rate
+    up_layers: int  # at the mel rate
+
+
+@dataclass(frozen=True)
+class RepeatSpec:
+    """Token encoder: look-ahead over embeddings as wide as the mel, repeated to the mel rate."""
+
+    kind: Literal["repeat"]
+    width: int  # inside the look-ahead
+
+
+@dataclass(frozen=True)
+class UnetSpec:
+    """Flow estimator: causal residual convolutions with transformer blocks between, at one rate."""
+
+    kind: Literal["unet"]
+    width: int
+    middle: int  # stages between the first and the last
+    blocks: int  # transformer blocks in each stage
+    heads: int
+    head_width: int
+
+
+@dataclass(frozen=True)
+class RotaryDitSpec:
+    """Flow estimator: diffusion transformer whose rotary positions turn the first head alone."""
+
+    kind: Literal["rotary-dit"]
+    width: int
+    layers: int
+    heads: int
+    head_width: int
+    feed_forward: int
+    position_kernel: int  # of the two convolutions that tell positions
+    position_groups: int
+    time_width: int  # of the sinusoids that encode the time
+
+
+@dataclass(frozen=True)
+class EncodedFlowQuirks:
+    """What the public implementation's flow does differently; followed only in compat mode."""
+
+    last_chunk_full_attention: bool = False  # the streamed tail is made anew without chunk masks
+
+
+@dataclass(frozen=True)
+class EncodedFlowSpec:
+    """Decoder of the CosyVoice family: tokens → encoder → flow matching → mel, on a chunk grid."""
+
+    kind: Literal["encoded-flow"]
+    flow: FlowSpec
+    codebook: int
+    speaker: int  # width of the speaker vector
+    lookahead: int  # tokens of right context
+    chunk: int  # tokens that are decoded together and see each other; the prompt is on the grid
+    left_chunks: int  # chunks before it, besides the prompt's, that a chunk sees; -1 is all
+    noise_seed: int  # the flow starts from the same noise in every request
+    noise_frames: int  # mel frames drawn at a time
+    encoder: ConformerSpec | RepeatSpec
+    estimator: UnetSpec | RotaryDitSpec
+    quirks: EncodedFlowQuirks = EncodedFlowQuirks()
+
+
+@dataclass(frozen=True)
 class HiftQuirks:
     """What the public implementation of HiFT does differently; followed only in compat mode."""
 

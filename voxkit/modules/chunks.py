@@ -1,0 +1,97 @@
+"""What networks that run chunk by chunk share: masks, growing keys and values, causal convolutions.
+
+Every module that uses these follows one rule: it never keeps what it saw; after a call only the
+returned state is valid, and `init_state(batch)` makes a fresh one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+GROWTH = 1.5  # spare room when keys and values move to larger memory: copying stays linear overall
+
+
+def chunk_mask(start: int, frames: int, chunk: int, device: torch.device) -> Tensor | None:
+    """Which keys 0 … start + frames - 1 the queries from `start` on see: bool (frames, keys).
+
+    A query sees its whole chunk and everything before it.  None if every query sees every key.
+    """
+    if start // chunk == (start + frames - 1) // chunk or frames == 0:
+        return None
+    queries = torch.arange(start, start + frames, device=device)[:, None]
+    keys = torch.arange(start + frames, device=device)
+    return keys < (queries // chunk + 1) * chunk
+
+
+@dataclass
+class KeyValues:
+    """Keys and values of the frames seen so far, in memory that is larger than they are."""
+
+    keys: Tensor  # (B, H, capacity, D)
+    values: Tensor  # (B, H, capacity, D)
+    length: int
+
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, KeyValues]:
+        """Add (B, H, F, D) of new frames → all keys, all values (B, H, T, D), the next state.
+
+        Writes into the memory of this state, which is thereby used up.
+        """
+        end = self.length + keys.shape[2]
+        all_keys, all_values = self.keys, self.values
+        if self.length == 0:
+            all_keys, all_values = keys, values
+        elif end > all_keys.shape[2]:
+            all_keys = _grown(all_keys, self.length, end)
+            all_values = _grown(all_values, self.length, end)
+        if self.length:
+            all_keys[:, :, self.length : end] = keys
+            all_values[:, :, self.length : end] = values
+        state = KeyValues(all_keys, all_values, end)
+        return all_keys[:, :, :end], all_values[:, :, :end], state
+
+    def without(self, first: int, stop: int) -> KeyValues:
+        """Forget the frames from `first` to `stop`."""
+        if first >= stop:
+            return self
+        kept = [
+            torch.cat([x[:, :, :first], x[:, :, stop : self.length]], dim=2)
+            for x in (self.keys, self.values)
+        ]
+        return KeyValues(kept[0], kept[1], self.length - (stop - first))
+
+    def copy(self) -> KeyValues:
+        """Return a state that can be continued without using this one up."""
+        return KeyValues(
+            self.keys[:, :, : self.length].clone(),
+            self.values[:, :, : self.length].clone(),
+            self.length,
+        )
+
+
+def no_keys(batch: int, heads: int, width: int, like: Tensor) -> KeyValues:
+    """Return empty keys and values for `heads` heads of `width`, in the type of `like`."""
+    nothing = like.new_empty(batch, heads, 0, width)
+    return KeyValues(nothing, nothing, 0)
+
+
+def _grown(old: Tensor, length: int, wanted: int) -> Tensor:
+    batch, heads, _, width = old.shape
+    new = old.new_empty(batch, heads, int(wanted * GROWTH), width)
+    new[:, :, :length] = old[:, :, :length]
+    return new
+
+
+class CausalConv(nn.Conv1d):
+    """Convolution that sees the frame and `kernel - 1` before it, these passed in and out."""
+
+    def init_state(self, batch: int) -> Tensor:
+        """Return the zeros (B, C, kernel - 1) before the first frame."""
+        return self.weight.new_zeros(batch, self.in_channels, self.kernel_size[0] - 1)
+
+    def step(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, T), past (B, C, kernel - 1) → (B, C', T), the past for what follows."""
+        seen = torch.cat([past, x], dim=2)
+        return self(seen), seen[:, :, seen.shape[2] - past.shape[2] :]

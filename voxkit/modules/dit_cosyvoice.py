@@ -1,0 +1,167 @@
+"""CosyVoice 3's flow estimator: a diffusion transformer on the chunk grid.
+
+Sequences are (B, T, D) inside and (B, M, F) outside.  The convolutions that tell positions look
+back only, so it runs chunk by chunk with its state.  After Peebles and Xie 2023, arXiv 2212.09748.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from voxkit.modules.chunks import CausalConv, KeyValues, no_keys
+from voxkit.modules.unet import time_encoding
+from voxkit.spec import RotaryDitSpec
+
+NORM_EPS = 1e-6
+ROTARY_BASE = 10_000.0
+
+
+def rotary_table(
+    start: int, frames: int, width: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (T, width) of the positions from `start` on, each for two channels."""
+    even = torch.arange(0, width, 2, dtype=torch.float32, device=device)
+    positions = torch.arange(start, start + frames, dtype=torch.float32, device=device)
+    angles = positions[:, None] * (1.0 / ROTARY_BASE ** (even / width))
+    angles = angles.repeat_interleave(2, dim=1)
+    return angles.cos(), angles.sin()
+
+
+def turn_pairs(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotate neighbouring channels of the first head: x (B, T, D), table (T, head width)."""
+    cos, sin = table
+    head, rest = x[..., : cos.shape[1]], x[..., cos.shape[1] :]
+    even, odd = head.unflatten(-1, (-1, 2)).unbind(-1)
+    turned = torch.stack([-odd, even], dim=-1).flatten(-2)
+    return torch.cat([head * cos + turned * sin, rest], dim=-1)
+
+
+class DitBlock(nn.Module):
+    """Attention and feed-forward, shifted, scaled and gated by the time."""
+
+    def __init__(self, spec: RotaryDitSpec) -> None:
+        super().__init__()
+        inner = spec.heads * spec.head_width
+        self.heads = spec.heads
+        self.modulation = nn.Linear(spec.width, 6 * spec.width)
+        self.query = nn.Linear(spec.width, inner)
+        self.key = nn.Linear(spec.width, inner)
+        self.value = nn.Linear(spec.width, inner)
+        self.out = nn.Linear(inner, spec.width)
+        self.widen = nn.Linear(spec.width, spec.feed_forward)
+        self.narrow = nn.Linear(spec.feed_forward, spec.width)
+
+    def forward(
+        self,
+        x: Tensor,
+        time: Tensor,
+        table: tuple[Tensor, Tensor],
+        seen: KeyValues,
+        mask: Tensor | None,
+    ) -> tuple[Tensor, KeyValues]:
+        """x (B, T, D), time (B, D) → (B, T, D), keys and values."""
+        batch, frames, width = x.shape
+        parts = self.modulation(F.silu(time))[:, None].chunk(6, dim=2)
+        shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = parts
+        h = F.layer_norm(x, (width,), eps=NORM_EPS) * (1 + scale_a) + shift_a
+        query, key, value = (
+            y.view(batch, frames, self.heads, -1).transpose(1, 2)
+            for y in (
+                turn_pairs(self.query(h), table),
+                turn_pairs(self.key(h), table),
+                self.value(h),
+            )
+        )
+        keys, values, seen = seen.append(key, value)
+        h = F.scaled_dot_product_attention(query, keys, values, mask)
+        x = x + gate_a * self.out(h.transpose(1, 2).reshape(batch, frames, -1))
+        h = F.layer_norm(x, (width,), eps=NORM_EPS) * (1 + scale_f) + shift_f
+        h = self.narrow(F.gelu(self.widen(h), approximate="tanh"))
+        return x + gate_f * h, seen
+
+
+@dataclass
+class DitState:
+    """What the estimator needs of the frames before, at one step of the flow."""
+
+    frames: int
+    convs: tuple[Tensor, Tensor]  # (B, D, kernel - 1) each
+    seen: tuple[KeyValues, ...]
+
+    def without(self, first: int, stop: int) -> DitState:
+        """Forget what attention saw of the frames from `first` to `stop`."""
+        seen = tuple(s.without(first, stop) for s in self.seen)
+        return DitState(self.frames, self.convs, seen)
+
+    def copy(self) -> DitState:
+        """Return a state that can be continued without using this one up."""
+        return DitState(self.frames, self.convs, tuple(s.copy() for s in self.seen))
+
+
+class RotaryDit(nn.Module):
+    """Noisy mel and what it should become → its velocity."""
+
+    def __init__(self, spec: RotaryDitSpec, bins: int) -> None:
+        super().__init__()
+        self.spec = spec
+        self.time_in = nn.Linear(spec.time_width, spec.width)
+        self.time_out = nn.Linear(spec.width, spec.width)
+        self.embed = nn.Linear(4 * bins, spec.width)
+        self.position_convs = nn.ModuleList(
+            CausalConv(spec.width, spec.width, spec.position_kernel, groups=spec.position_groups)
+            for _ in range(2)
+        )
+        self.blocks = nn.ModuleList(DitBlock(spec) for _ in range(spec.layers))
+        self.final_modulation = nn.Linear(spec.width, 2 * spec.width)
+        self.out = nn.Linear(spec.width, bins)
+
+    def init_state(self, batch: int) -> DitState:
+        """Return the state before the first frame."""
+        first, second = cast(Iterable[CausalConv], self.position_convs)
+        weight, spec = self.out.weight, self.spec
+        return DitState(
+            0,
+            (first.init_state(batch), second.init_state(batch)),
+            tuple(no_keys(batch, spec.heads, spec.head_width, weight) for _ in self.blocks),
+        )
+
+    def forward(
+        self,
+        x: Tensor,
+        mu: Tensor,
+        speaker: Tensor,
+        prompt: Tensor,
+        time: Tensor,
+        state: DitState,
+        mask: Tensor | None,
+    ) -> tuple[Tensor, DitState]:
+        """x, mu, prompt (B, M, F), speaker (B, M), time (B,) → velocity (B, M, F), state."""
+        frames = x.shape[2]
+        wide = speaker[..., None].expand(-1, -1, frames)
+        x = self.embed(torch.cat([x, prompt, mu, wide], dim=1).transpose(1, 2))
+        time = time_encoding(time, self.spec.time_width)
+        time = self.time_out(F.silu(self.time_in(time)))
+        h, convs = x.transpose(1, 2), []
+        for conv, past in zip(
+            cast(Iterable[CausalConv], self.position_convs), state.convs, strict=True
+        ):
+            h, past = conv.step(h, past)
+            h = F.mish(h)
+            convs.append(past)
+        x = x + h.transpose(1, 2)
+        cos, sin = rotary_table(state.frames, frames, self.spec.head_width, x.device)
+        table = cos.to(x.dtype), sin.to(x.dtype)
+        seen = []
+        for block, block_seen in zip(self.blocks, state.seen, strict=True):
+            x, block_seen = block(x, time, table, block_seen, mask)
+            seen.append(block_seen)
+        scale, shift = self.final_modulation(F.silu(time))[:, None].chunk(2, dim=2)
+        x = F.layer_norm(x, (self.spec.width,), eps=NORM_EPS) * (1 + scale) + shift
+        out = self.out(x).transpose(1, 2)
+        return out, DitState(state.frames + frames, (convs[0], convs[1]), tuple(seen))

@@ -1,0 +1,346 @@
+"""The flow decoder of the CosyVoice family: speech tokens and a reference → mel, chunk by chunk.
+
+Tokens lie on a grid of chunks that starts with the reference's own.  A chunk is decoded once, when
+the few tokens after it are known; what later chunks need of it travels in the state.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from voxkit.modules.chunks import chunk_mask
+from voxkit.modules.conformer import ConformerEncoder, ConformerState, Lookahead
+from voxkit.modules.dit_cosyvoice import DitState, RotaryDit
+from voxkit.modules.unet import CausalUnet, UnetState
+from voxkit.spec import ConformerSpec, EncodedFlowSpec, MelSpec, RepeatSpec, UnetSpec
+
+EstimatorState = UnetState | DitState
+
+
+class Estimator(Protocol):
+    """What tells the flow where to go."""
+
+    def __call__(
+        self,
+        x: Tensor,
+        mu: Tensor,
+        speaker: Tensor,
+        prompt: Tensor,
+        time: Tensor,
+        state: EstimatorState,
+        mask: Tensor | None,
+    ) -> tuple[Tensor, EstimatorState]:
+        """x, mu, prompt (B, M, F), speaker (B, M), time (1,) → velocity (B, M, F), state."""
+
+
+@dataclass
+class RepeatState:
+    """What the repeating encoder needs of the frames before."""
+
+    lookahead: Tensor  # (B, width, 2)
+
+
+class RepeatEncoder(nn.Module):
+    """Embedded tokens (B, T, M), with a look ahead, repeated to the mel rate (B, T · rate, M)."""
+
+    def __init__(self, spec: RepeatSpec, bins: int, ahead: int, rate: int) -> None:
+        super().__init__()
+        self.rate = rate
+        self.lookahead = Lookahead(bins, spec.width, ahead)
+
+    def init_state(self, batch: int) -> RepeatState:
+        """Return the state before the first token."""
+        return RepeatState(self.lookahead.init_state(batch))
+
+    def forward(
+        self, x: Tensor, after: Tensor, state: RepeatState, chunk: int | None
+    ) -> tuple[Tensor, RepeatState]:
+        """x (B, T, M), after (B, ≤ ahead, M) → (B, T · rate, M), state, whatever `chunk`."""
+        x, past = self.lookahead(x, after, state.lookahead)
+        return x.repeat_interleave(self.rate, dim=1), RepeatState(past)
+
+
+class EncodedFlow(nn.Module):
+    """The decoder's weights: token embedding, speaker projection, encoder, estimator."""
+
+    def __init__(self, spec: EncodedFlowSpec, mel: MelSpec, rate: int) -> None:
+        super().__init__()
+        self.spec, self.bins, self.rate = spec, mel.bins, rate
+        self.speaker = nn.Linear(spec.speaker, mel.bins)
+        self.encoder: ConformerEncoder | RepeatEncoder
+        self.project: nn.Linear | nn.Identity
+        if isinstance(spec.encoder, ConformerSpec):
+            self.embedding = nn.Embedding(spec.codebook, spec.encoder.inputs)
+            self.encoder = ConformerEncoder(spec.encoder, spec.encoder.inputs, spec.lookahead, rate)
+            self.project = nn.Linear(spec.encoder.width, mel.bins)
+        else:
+            self.embedding = nn.Embedding(spec.codebook, mel.bins)
+            self.encoder = RepeatEncoder(spec.encoder, mel.bins, spec.lookahead, rate)
+            self.project = nn.Identity()
+        self.estimator: CausalUnet | RotaryDit
+        if isinstance(spec.estimator, UnetSpec):
+            self.estimator = CausalUnet(spec.estimator, mel.bins)
+        else:
+            self.estimator = RotaryDit(spec.estimator, mel.bins)
+
+    def speaker_vector(self, embedding: Tensor) -> Tensor:
+        """Speaker embedding (B, D) of any length → what the estimator is told (B, M)."""
+        return self.speaker(F.normalize(embedding, dim=1))
+
+    def encode(
+        self,
+        tokens: Tensor,
+        after: Tensor,
+        state: ConformerState | RepeatState,
+        *,
+        chunked: bool,
+    ) -> tuple[Tensor, ConformerState | RepeatState]:
+        """tokens (B, T), the ≤ lookahead tokens after them → hidden (B, T · rate, D), state."""
+        chunk = self.spec.chunk if chunked else None
+        x, ahead = self.embedding(tokens), self.embedding(after)
+        return self.encoder(x, ahead, state, chunk)
+
+
+def cosine_times(steps: int) -> Tensor:
+    """Times (steps + 1,) from 0 to 1 at which the flow is asked, close together at the start."""
+    return 1 - torch.cos(torch.linspace(0, 1, steps + 1) * 0.5 * math.pi)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a stretch of the flow is conditioned on."""
+
+    mu: Tensor  # (1, M, F)
+    speaker: Tensor  # (1, M)
+    prompt: Tensor  # (1, M, F): the reference's mel in its frames, zeros after
+
+    def doubled(self) -> Condition:
+        """Add a row that knows nothing, for classifier-free guidance."""
+        return Condition(
+            *(torch.cat([x, torch.zeros_like(x)]) for x in (self.mu, self.speaker, self.prompt))
+        )
+
+
+def integrate(
+    estimator: Estimator,
+    x: Tensor,
+    condition: Condition,
+    states: tuple[EstimatorState, ...],
+    *,
+    guidance: float,
+    mask: Tensor | None,
+    keep: bool,
+) -> tuple[Tensor, tuple[EstimatorState, ...]]:
+    """Follow the flow from noise x (1, M, F) to mel (1, M, F) in Euler steps, one state for each.
+
+    Velocity (1 + g) · v(condition) - g · v(nothing) (Ho and Salimans 2022, arXiv 2207.12598).
+    Without `keep` the states after it are dropped as they come, which a last stretch can do.
+    """
+    times = cosine_times(len(states)).to(x.device)
+    guided = condition.doubled() if guidance else condition
+    rows = guided.mu.shape[0]
+    time, step, after = times[0], times[1] - times[0], []
+    for i, state in enumerate(states, start=1):
+        velocity, state = estimator(
+            x.expand(rows, -1, -1),
+            guided.mu,
+            guided.speaker,
+            guided.prompt,
+            time[None].to(x.dtype),
+            state,
+            mask,
+        )
+        if guidance:
+            velocity = (1.0 + guidance) * velocity[:1] - guidance * velocity[1:]
+        if keep:
+            after.append(state)
+        x = x + step * velocity
+        time = time + step
+        if i < len(states):
+            step = times[i + 1] - time
+    return x, tuple(after)
+
+
+def start_noise(spec: EncodedFlowSpec, bins: int, start: int, frames: int) -> Tensor:
+    """The noise (1, M, F) that every request starts from, in the frames from `start` on."""
+    blocks, size = [], spec.noise_frames
+    for index in range(start // size, (start + max(frames, 1) - 1) // size + 1):
+        block = _noise_block(spec.noise_seed, bins, size, index)
+        blocks.append(block[:, :, max(0, start - index * size) : start + frames - index * size])
+    return torch.cat(blocks, dim=2)
+
+
+@functools.lru_cache(maxsize=4)
+def _noise_block(seed: int, bins: int, frames: int, index: int) -> Tensor:
+    """Draw the noise of frames `index · frames` on; the draws of all blocks follow one another."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.inference_mode(False):
+        for _ in range(index + 1):
+            block = torch.randn(1, bins, frames, generator=generator)
+        return block
+
+
+@dataclass
+class FlowState:
+    """One request's place on the chunk grid, and what the next chunk needs of those before."""
+
+    pending: Tensor  # (1, t) tokens that are not decoded yet
+    decoded: int  # tokens that are, the reference's included
+    encoder: ConformerState | RepeatState
+    estimator: tuple[EstimatorState, ...]  # one for each step of the flow
+    prompt: Tensor  # (1, M, P) the reference's mel
+    speaker: Tensor  # (1, M)
+    guidance: float
+    full_attention: bool  # decode everything at the end, every frame seeing every other
+    history: Tensor  # (1, t) all tokens so far, where the end is made anew
+
+
+class FlowDecoder:
+    """Tokens in, mel out, call by call; the joined output is that of one call."""
+
+    def __init__(self, net: EncodedFlow) -> None:
+        self.net, self.spec, self.rate = net, net.spec, net.rate
+
+    @torch.inference_mode()
+    def init_state(
+        self,
+        prompt_tokens: Tensor,
+        prompt_mel: Tensor,
+        embedding: Tensor,
+        *,
+        steps: int | None = None,
+        guidance: float | None = None,
+        full_attention: bool = False,
+    ) -> FlowState:
+        """Start a request from a reference: tokens (1, P), mel (1, M, rate · P), speaker (1, D).
+
+        P may be 0.  A `decode` without tokens then decodes what it can of the reference.
+        """
+        flow = self.spec.flow
+        encoder, estimator = self._fresh(
+            steps or flow.steps, flow.guidance if guidance is None else guidance
+        )
+        return FlowState(
+            prompt_tokens,
+            0,
+            encoder,
+            estimator,
+            prompt_mel,
+            self.net.speaker_vector(embedding),
+            flow.guidance if guidance is None else guidance,
+            full_attention,
+            prompt_tokens,
+        )
+
+    @torch.inference_mode()
+    def decode(self, tokens: Tensor, state: FlowState, last: bool) -> tuple[Tensor, FlowState]:
+        """tokens (1, t) that follow → mel (1, M, f) of the chunks they complete, state."""
+        pending = torch.cat([state.pending, tokens], dim=1)
+        state = replace(state, pending=pending)
+        if self.spec.quirks.last_chunk_full_attention:
+            state = replace(state, history=torch.cat([state.history, tokens], dim=1))
+            if last and state.decoded:
+                return self._anew(state)
+            state = replace(state, full_attention=state.full_attention or last)
+        if state.full_attention:
+            ready = pending.shape[1] if last else 0
+        elif last:
+            ready = pending.shape[1]
+        else:
+            whole_chunks = max(0, pending.shape[1] - self.spec.lookahead) // self.spec.chunk
+            ready = whole_chunks * self.spec.chunk
+        before = state.decoded * self.rate
+        pieces = []
+        while ready:
+            count = min(ready, self.spec.chunk) if self._bounded(state) else ready
+            ready -= count
+            mel, state = self.advance(count, state, last=last and not ready)
+            pieces.append(mel)
+        mel = torch.cat(pieces, dim=2) if pieces else state.prompt[:, :, :0]
+        return mel[:, :, max(0, state.prompt.shape[2] - before) :], state
+
+    def copy(self, state: FlowState) -> FlowState:
+        """Return a state that can be continued without using up `state`."""
+        return replace(state, estimator=tuple(s.copy() for s in state.estimator))
+
+    def advance(self, count: int, state: FlowState, *, last: bool) -> tuple[Tensor, FlowState]:
+        """Decode the first `count` pending tokens, wherever that ends → mel (1, M, rate · count).
+
+        The reference's frames are among them.  Only after whole chunks can decoding go on.
+        """
+        chunked = not state.full_attention
+        start, frames = state.decoded * self.rate, count * self.rate
+        after = state.pending[:, count : count + self.spec.lookahead]
+        hidden, encoder = self.net.encode(
+            state.pending[:, :count], after, state.encoder, chunked=chunked
+        )
+        mu = self.net.project(hidden).transpose(1, 2)
+        prompt = state.prompt[:, :, start : start + frames]
+        condition = Condition(
+            mu, state.speaker, F.pad(prompt, (0, frames - prompt.shape[2])).to(mu)
+        )
+        chunk = self.spec.chunk * self.rate
+        mask = chunk_mask(start, frames, chunk, mu.device) if chunked else None
+        mel, estimator = integrate(
+            self.net.estimator,
+            start_noise(self.spec, self.net.bins, start, frames).to(mu),
+            condition,
+            state.estimator,
+            guidance=state.guidance,
+            mask=mask,
+            keep=not last,
+        )
+        if self._bounded(state):
+            estimator = self._forget(estimator, start + frames, state)
+        return mel, replace(
+            state,
+            pending=state.pending[:, count:],
+            decoded=state.decoded + count,
+            encoder=encoder,
+            estimator=estimator,
+        )
+
+    def _bounded(self, state: FlowState) -> bool:
+        return self.spec.left_chunks >= 0 and not state.full_attention
+
+    def _forget(
+        self, states: tuple[EstimatorState, ...], frames: int, state: FlowState
+    ) -> tuple[EstimatorState, ...]:
+        """Drop the chunk that the next one no longer sees; the reference's chunks stay."""
+        chunk = self.spec.chunk * self.rate
+        kept = math.ceil(state.prompt.shape[2] / chunk) * chunk
+        over = frames - kept - self.spec.left_chunks * chunk
+        if over <= 0:
+            return states
+        return tuple(s.without(kept, kept + chunk) for s in states)
+
+    def _anew(self, state: FlowState) -> tuple[Tensor, FlowState]:
+        """Do as upstream at the end of a stream: decode all again under full attention."""
+        emitted = max(state.prompt.shape[2], state.decoded * self.rate)
+        encoder, estimator = self._fresh(len(state.estimator), state.guidance)
+        fresh = replace(
+            state,
+            pending=state.history,
+            decoded=0,
+            encoder=encoder,
+            estimator=estimator,
+            full_attention=True,
+        )
+        mel, after = self.advance(state.history.shape[1], fresh, last=True)
+        return mel[:, :, emitted:], after
+
+    def _fresh(
+        self, steps: int, guidance: float
+    ) -> tuple[ConformerState | RepeatState, tuple[EstimatorState, ...]]:
+        """Return the states of encoder and estimator before the first token."""
+        rows = 2 if guidance else 1
+        return self.net.encoder.init_state(1), tuple(
+            self.net.estimator.init_state(rows) for _ in range(steps)
+        )

@@ -1,0 +1,208 @@
+"""CosyVoice 2's flow estimator: causal convolutions with attention between, all at the mel rate.
+
+Sequences are (B, C, T) around convolutions and (B, T, C) in attention.  Every convolution looks
+back only and attention is bounded by the chunk grid, so it runs chunk by chunk with its state.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from voxkit.modules.chunks import CausalConv, KeyValues, no_keys
+from voxkit.spec import UnetSpec
+
+WIDEN = 4  # the time vector and the feed-forward are this much wider than the blocks
+
+
+def time_encoding(time: Tensor, width: int) -> Tensor:
+    """Encode flow time (B,) in [0, 1] as sines then cosines (B, width)."""
+    half = width // 2
+    steps = torch.arange(half, dtype=torch.float32, device=time.device)
+    angles = 1000.0 * time.float()[:, None] * torch.exp(steps * -(math.log(10_000.0) / (half - 1)))
+    return torch.cat([angles.sin(), angles.cos()], dim=1).to(time.dtype)
+
+
+class NormedConv(nn.Module):
+    """Causal convolution, layer norm over channels, Mish."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = CausalConv(inputs, outputs, 3)
+        self.norm = nn.LayerNorm(outputs)
+
+    def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, T), past (B, C, 2) → (B, C', T), past."""
+        x, past = self.conv.step(x, past)
+        return F.mish(self.norm(x.transpose(1, 2)).transpose(1, 2)), past
+
+
+class ResnetBlock(nn.Module):
+    """Two normed convolutions with the time added between, around a 1 x 1 shortcut."""
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        self.first = NormedConv(inputs, width)
+        self.second = NormedConv(width, width)
+        self.time = nn.Linear(WIDEN * width, width)
+        self.shortcut = nn.Conv1d(inputs, width, 1)
+
+    def forward(
+        self, x: Tensor, time: Tensor, pasts: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """x (B, C, T), time (B, WIDEN·D) → (B, D, T), pasts."""
+        h, first = self.first(x, pasts[0])
+        h, second = self.second(h + self.time(F.mish(time))[..., None], pasts[1])
+        return h + self.shortcut(x), (first, second)
+
+
+class AttentionBlock(nn.Module):
+    """Pre-norm transformer block without positions: the convolutions around it tell them."""
+
+    def __init__(self, spec: UnetSpec) -> None:
+        super().__init__()
+        inner = spec.heads * spec.head_width
+        self.heads = spec.heads
+        self.attention_norm = nn.LayerNorm(spec.width)
+        self.query = nn.Linear(spec.width, inner, bias=False)
+        self.key = nn.Linear(spec.width, inner, bias=False)
+        self.value = nn.Linear(spec.width, inner, bias=False)
+        self.out = nn.Linear(inner, spec.width)
+        self.feed_norm = nn.LayerNorm(spec.width)
+        self.widen = nn.Linear(spec.width, WIDEN * spec.width)
+        self.narrow = nn.Linear(WIDEN * spec.width, spec.width)
+
+    def forward(self, x: Tensor, seen: KeyValues, mask: Tensor | None) -> tuple[Tensor, KeyValues]:
+        """x (B, T, D), mask bool (T, keys) or None → (B, T, D), keys and values."""
+        batch, frames, _ = x.shape
+        h = self.attention_norm(x)
+        query, key, value = (
+            project(h).view(batch, frames, self.heads, -1).transpose(1, 2)
+            for project in (self.query, self.key, self.value)
+        )
+        keys, values, seen = seen.append(key, value)
+        h = F.scaled_dot_product_attention(query, keys, values, mask)
+        x = x + self.out(h.transpose(1, 2).reshape(batch, frames, -1))
+        return x + self.narrow(F.gelu(self.widen(self.feed_norm(x)))), seen
+
+
+@dataclass
+class StageState:
+    """What one stage needs of the frames before."""
+
+    convs: tuple[Tensor, Tensor]  # (B, C, 2), (B, D, 2)
+    seen: tuple[KeyValues, ...]
+
+
+class Stage(nn.Module):
+    """A residual block and the transformer blocks after it."""
+
+    def __init__(self, inputs: int, spec: UnetSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.resnet = ResnetBlock(inputs, spec.width)
+        self.blocks = nn.ModuleList(AttentionBlock(spec) for _ in range(spec.blocks))
+
+    def init_state(self, batch: int) -> StageState:
+        """Return the state before the first frame."""
+        first, second = self.resnet.first.conv, self.resnet.second.conv
+        spec = self.spec
+        return StageState(
+            (first.init_state(batch), second.init_state(batch)),
+            tuple(no_keys(batch, spec.heads, spec.head_width, first.weight) for _ in self.blocks),
+        )
+
+    def forward(
+        self, x: Tensor, time: Tensor, state: StageState, mask: Tensor | None
+    ) -> tuple[Tensor, StageState]:
+        """(B, C, T) → (B, D, T), state."""
+        x, convs = self.resnet(x, time, state.convs)
+        x = x.transpose(1, 2)
+        after = []
+        for block, seen in zip(self.blocks, state.seen, strict=True):
+            x, seen = block(x, seen, mask)
+            after.append(seen)
+        return x.transpose(1, 2), StageState(convs, tuple(after))
+
+
+@dataclass
+class UnetState:
+    """What the estimator needs of the frames before, at one step of the flow."""
+
+    stages: tuple[StageState, ...]
+    convs: tuple[Tensor, Tensor, Tensor]  # down, up, final, each (B, D, 2)
+
+    def without(self, first: int, stop: int) -> UnetState:
+        """Forget what attention saw of the frames from `first` to `stop`."""
+        stages = tuple(
+            StageState(stage.convs, tuple(seen.without(first, stop) for seen in stage.seen))
+            for stage in self.stages
+        )
+        return UnetState(stages, self.convs)
+
+    def copy(self) -> UnetState:
+        """Return a state that can be continued without using this one up."""
+        stages = tuple(
+            StageState(stage.convs, tuple(seen.copy() for seen in stage.seen))
+            for stage in self.stages
+        )
+        return UnetState(stages, self.convs)
+
+
+class CausalUnet(nn.Module):
+    """Noisy mel and what it should become → its velocity."""
+
+    def __init__(self, spec: UnetSpec, bins: int) -> None:
+        super().__init__()
+        self.time_width = 4 * bins  # the sinusoids are as wide as the input
+        self.time_in = nn.Linear(self.time_width, WIDEN * spec.width)
+        self.time_out = nn.Linear(WIDEN * spec.width, WIDEN * spec.width)
+        self.stages = nn.ModuleList(
+            [Stage(4 * bins, spec)]
+            + [Stage(spec.width, spec) for _ in range(spec.middle)]
+            + [Stage(2 * spec.width, spec)]
+        )
+        self.down = CausalConv(spec.width, spec.width, 3)
+        self.up = CausalConv(spec.width, spec.width, 3)
+        self.final = NormedConv(spec.width, spec.width)
+        self.out = nn.Conv1d(spec.width, bins, 1)
+
+    def init_state(self, batch: int) -> UnetState:
+        """Return the state before the first frame."""
+        down, up, final = (c.init_state(batch) for c in (self.down, self.up, self.final.conv))
+        return UnetState(
+            tuple(s.init_state(batch) for s in cast(Iterable[Stage], self.stages)),
+            (down, up, final),
+        )
+
+    def forward(
+        self,
+        x: Tensor,
+        mu: Tensor,
+        speaker: Tensor,
+        prompt: Tensor,
+        time: Tensor,
+        state: UnetState,
+        mask: Tensor | None,
+    ) -> tuple[Tensor, UnetState]:
+        """x, mu, prompt (B, M, F), speaker (B, M), time (B,) → velocity (B, M, F), state."""
+        wide = speaker[..., None].expand(-1, -1, x.shape[2])
+        x = torch.cat([x, mu, wide, prompt], dim=1)
+        time = self.time_out(F.silu(self.time_in(time_encoding(time, self.time_width))))
+        first, *middle, last = self.stages
+        skip, first_state = first(x, time, state.stages[0], mask)
+        x, down = self.down.step(skip, state.convs[0])
+        states = [first_state]
+        for stage, stage_state in zip(middle, state.stages[1:-1], strict=True):
+            x, stage_state = stage(x, time, stage_state, mask)
+            states.append(stage_state)
+        x, last_state = last(torch.cat([x, skip], dim=1), time, state.stages[-1], mask)
+        x, up = self.up.step(x, state.convs[1])
+        x, final = self.final(x, state.convs[2])
+        return self.out(x), UnetState((*states, last_state), (down, up, final))
