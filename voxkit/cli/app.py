@@ -1,0 +1,131 @@
+"""The `voxkit` command: its groups, its exit codes, and what becomes of errors."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from voxkit import __version__
+from voxkit.cli import batch, models, speak, voices
+from voxkit.cli.output import Output, close_quietly
+from voxkit.errors import VoxkitError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+FAILED, WRONG_USAGE, INTERRUPTED, CLOSED_PIPE, TERMINATED = 1, 2, 130, 141, 143
+FULL_DISK = {errno.ENOSPC: "The disk is full", errno.EDQUOT: "Your disk quota is used up"}
+
+
+class Front(TyperGroup):
+    """The top command.  What a user can put right becomes one sentence; bugs pass untouched."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the chosen command and turn foreseeable errors into a sentence and an exit code."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except VoxkitError as error:
+            Output().error(str(error))
+            raise typer.Exit(FAILED) from error
+        except KeyboardInterrupt as error:
+            Output().error("Interrupted.")
+            raise typer.Exit(INTERRUPTED) from error
+        except BrokenPipeError as error:
+            close_quietly()
+            raise typer.Exit(CLOSED_PIPE) from error
+        except OSError as error:
+            if error.errno not in FULL_DISK:
+                raise
+            where = f" ({error.filename})" if error.filename else ""
+            Output().error(f"{FULL_DISK[error.errno]}{where}: free some space and try again.")
+            raise typer.Exit(FAILED) from error
+        return result
+
+
+class LazyTrain(TyperGroup):
+    """The `train` group, whose commands are imported when one of them is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Name the training commands."""
+        return list(self._load())
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Find one training command."""
+        return self._load().get(cmd_name)
+
+    def _load(self) -> Any:
+        from voxkit.cli import train
+
+        self.commands.update(typer.main.get_command(train.app).commands)  # type: ignore[attr-defined]
+        return self.commands
+
+
+app = typer.Typer(
+    cls=Front,
+    help="Speak text and clone voices, on your own machine.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        Output().line(f"voxkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Speak text and clone voices, on your own machine."""
+
+
+app.command("speak")(speak.speak)
+app.command("batch")(batch.batch)
+app.command("clone")(voices.clone)
+app.add_typer(voices.app, name="voices")
+app.add_typer(models.app, name="models")
+app.add_typer(
+    typer.Typer(cls=LazyTrain, no_args_is_help=True),
+    name="train",
+    help="Train the parts of a model from recipes.",
+)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit status: 0, 1 could not, 2 wrong usage, 130 …"""
+    try:
+        status = app(list(arguments), prog_name="voxkit", standalone_mode=False)
+    except (
+        typer.TyperException
+    ) as error:  # wrong usage; without a message it was a request for help
+        if message := error.format_message():
+            context = getattr(error, "ctx", None)
+            command = context.command_path if context else "voxkit"
+            Output().error(f"{message.rstrip('.')}. See '{command} --help'.")
+        return error.exit_code
+    return status if isinstance(status, int) else 0
+
+
+def main() -> NoReturn:
+    """Run the command line of this process; a polite request to stop cleans up first."""
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(run(sys.argv[1:]))
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(TERMINATED)

@@ -1,0 +1,354 @@
+"""The `batch` command: one sound file per line of text, done again only where something changed."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from voxkit.cli import flags
+from voxkit.cli.manifest import (
+    Entry,
+    Job,
+    Manifest,
+    content_hash,
+    file_names,
+    plan,
+    read_lines,
+    rename,
+)
+from voxkit.cli.output import Output
+from voxkit.cli.speak import perform, wanted_text
+from voxkit.cli.voices import wanted_voice
+from voxkit.errors import OutputError, TextError, VoxkitError
+from voxkit.files import output_error
+
+if TYPE_CHECKING:
+    from voxkit.engine import Engine
+    from voxkit.options import Options
+    from voxkit.voice import Voice
+
+
+# ---- doing it ---------------------------------------------------------------------------------
+
+
+class _Stopped(Exception):
+    """Ends a line that is being spoken when the batch is interrupted."""
+
+
+@dataclass(frozen=True)
+class Studio:
+    """What all lines of a batch share.  Nothing in it changes, so many threads may use it."""
+
+    engine: Engine
+    voice: Voice
+    options: Options
+    folder: Path
+    format: str
+    sample_rate: int | None  # Hz
+    stop: threading.Event
+
+    def make(self, job: Job) -> Entry:
+        """Speak one line into its file."""
+        from voxkit.audio import AudioWriter
+
+        path = self.folder / job.name
+        script = self.engine.prepare(job.line.text)
+        options = dataclasses.replace(self.options, seed=job.line.seed)
+        writer = AudioWriter(
+            path,
+            self.engine.sample_rate,
+            format=self.format,
+            output_rate=self.sample_rate,
+            force=job.replaces,
+            comment=f"{self.engine.spec.name}, voice {self.voice.name}, seed {job.line.seed}",
+        )
+        with writer:
+            stream = self.engine.stream(script, self.voice, options)
+            take = perform(stream, [writer.write], self._heard)
+        return dataclasses.replace(
+            self.entry(job, "done"),
+            duration=round(take.seconds, 3),
+            bytes=path.stat().st_size,
+            unsaid=tuple(script.unsaid),
+        )
+
+    def entry(self, job: Job, status: str) -> Entry:
+        """Return the bare manifest entry of a line."""
+        return Entry(
+            id=job.line.id,
+            text=job.line.text,
+            voice=self.voice.name,
+            seed=job.line.seed,
+            status=status,
+            hash=job.hash,
+            path=job.name,
+        )
+
+    def _heard(self, seconds: float) -> None:
+        if self.stop.is_set():
+            raise _Stopped
+
+
+def make_all(
+    studio: Studio,
+    jobs: Sequence[Job],
+    manifest: Manifest,
+    *,
+    workers: int,
+    names: Collection[str],
+    done: Callable[[Job, Entry], None],
+) -> None:
+    """Speak lines in threads and record each as it ends.  A failing line never stops the others.
+
+    A bug met in a line lets the others finish too, and is raised after them.
+    """
+    bugs: list[BaseException] = []
+    futures: dict[Future[Entry], Job] = {}
+
+    def record(future: Future[Entry]) -> None:
+        job, error = futures.pop(future), future.exception()
+        if isinstance(error, _Stopped):
+            return
+        former = manifest.entries.get(job.line.id)
+        if error is None:
+            entry = future.result()
+        else:
+            known = isinstance(error, VoxkitError)
+            reason = str(error) if known else f"bug in voxkit: {type(error).__name__}: {error}"
+            size = former.bytes if former and former.path == job.name else None
+            entry = dataclasses.replace(studio.entry(job, "failed"), error=reason, bytes=size)
+            if not known:
+                bugs.append(error)
+        _tidy(former, entry, manifest, names)
+        manifest.add(entry)
+        done(job, entry)
+
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            futures.update({pool.submit(studio.make, job): job for job in jobs})
+            for future in as_completed(list(futures)):
+                record(future)
+        finally:
+            studio.stop.set()
+            pool.shutdown(cancel_futures=True)
+            for future in [f for f in futures if not f.cancelled()]:
+                record(future)
+    if bugs:
+        raise bugs[0]
+
+
+def _tidy(former: Entry | None, entry: Entry, manifest: Manifest, names: Collection[str]) -> None:
+    """Remove what a new file outdates: the line's file of another name, others' entries of this."""
+    if entry.status != "done":
+        return
+    folder = manifest.path.parent
+    elsewhere = former and former.path != entry.path and former.path not in names
+    if former and elsewhere and former.untouched(folder):
+        (folder / former.path).unlink()
+    for other in list(manifest.entries.values()):
+        if other.path == entry.path and other.id != entry.id:
+            del manifest.entries[other.id]
+
+
+# ---- the command ------------------------------------------------------------------------------
+
+
+def batch(
+    lines_file: Annotated[
+        str, typer.Argument(metavar="LINES.txt", help="Text with one utterance a line; - is stdin.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the sound files.")
+    ],
+    format: flags.FormatFlag = None,
+    sample_rate: flags.SampleRateFlag = None,
+    name_template: Annotated[
+        str,
+        typer.Option(
+            "--name-template",
+            metavar="TEMPLATE",
+            help="File names from {index} {slug} {id} {seed}.",
+        ),
+    ] = "{index:04d}_{slug}",
+    jobs: Annotated[int, typer.Option("--jobs", min=1, max=64, help="Lines spoken at once.")] = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell what would be done.")
+    ] = False,
+    force: flags.ForceFlag = False,
+    voice: flags.VoiceFlag = None,
+    ref_audio: flags.RefAudioFlag = None,
+    ref_text: flags.RefTextFlag = None,
+    speed: flags.SpeedFlag = None,
+    pause: flags.PauseFlag = None,
+    seed: flags.BatchSeedFlag = 0,
+    temperature: flags.TemperatureFlag = None,
+    top_p: flags.TopPFlag = None,
+    top_k: flags.TopKFlag = None,
+    steps: flags.StepsFlag = None,
+    guidance: flags.GuidanceFlag = None,
+    model: flags.ModelFlag = flags.DEFAULT_MODEL,
+    device: flags.DeviceFlag = flags.Device.auto,
+    threads: flags.ThreadsFlag = None,
+    json: flags.JsonFlag = False,
+    quiet: flags.QuietFlag = False,
+) -> None:
+    """Speak every line of a text into its own file; run again, only what is missing or changed.
+
+    Each line has a seed of its own, made from --seed and its words, which manifest.jsonl tells:
+    with it, `speak --seed` says the same line the same way.
+    """
+    out = Output(quiet, json)
+    options = flags.wishes(
+        seed,
+        speed=speed,
+        pause=pause,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        steps=steps,
+        guidance=guidance,
+    )
+    text = wanted_text(["-"], None) if lines_file == "-" else wanted_text(None, Path(lines_file))
+    lines = read_lines(text or "", seed)
+    if not lines:
+        raise TextError(f"{lines_file} holds no text: write one utterance on each line.")
+    extension = format or flags.Format.wav
+    names = file_names(lines, name_template, extension)
+    wanted = wanted_voice(voice, ref_audio, ref_text)
+    _check_folder(output, make=not dry_run)
+    manifest = Manifest(output)
+    from voxkit import checkpoint
+
+    with out.bar("Loading the model", None):
+        engine = checkpoint.load(model, device=str(device), threads=threads)
+        wanted = wanted.on(engine)
+    assert wanted.voice is not None  # Wanted.on always finds or makes one
+    facts = {
+        "voice": wanted.content,
+        "model": engine.fingerprint,
+        "options": dataclasses.asdict(dataclasses.replace(options, seed=0)),
+        "format": extension,
+        "sample_rate": sample_rate,
+    }
+    hashes = {line.id: content_hash(line, facts) for line in lines}
+    todo = plan(lines, names, hashes, manifest, force=force)
+    if dry_run:
+        _show_plan(out, todo)
+        return
+    studio = Studio(
+        engine, wanted.voice, options, output, extension, sample_rate, threading.Event()
+    )
+    _run(out, studio, todo, manifest, workers=jobs)
+
+
+def _check_folder(folder: Path, *, make: bool) -> None:
+    """Raise `OutputError` unless files can be written into `folder`."""
+    try:
+        if make:
+            folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise OutputError(f"{folder} is not a folder: give one with -o.") from None
+    except OSError as error:
+        raise output_error(folder / "file", error) from None
+    if make:
+        flags.check_place(folder / ".voxkit-trial", force=True)
+
+
+def _show_plan(out: Output, jobs: Sequence[Job]) -> None:
+    """Print what would be done, one line each."""
+    if out.as_json:
+        out.json(
+            [
+                {
+                    "action": job.action,
+                    "id": job.line.id,
+                    "path": job.name,
+                    "seed": job.line.seed,
+                    "text": job.line.text,
+                }
+                for job in jobs
+            ]
+        )
+        return
+    rows = [(job.action, job.name, str(job.line.seed), job.line.text) for job in jobs]
+    out.table(("ACTION", "FILE", "SEED", "TEXT"), rows)
+
+
+def _run(
+    out: Output, studio: Studio, jobs: Sequence[Job], manifest: Manifest, *, workers: int
+) -> None:
+    """Do a plan, report it, and exit with 1 if any line failed."""
+    to_make = [job for job in jobs if job.action == "make"]
+    failures = [
+        (job, f"{studio.folder / job.name} is in the way and not from this batch: use --force.")
+        for job in jobs
+        if job.action == "blocked"
+    ]
+    made: list[Entry] = []
+    spoken = 0
+    started = time.perf_counter()
+    total = float(sum(len(job.line.text) for job in to_make))
+
+    def done(job: Job, entry: Entry) -> None:
+        nonlocal spoken
+        spoken += len(job.line.text)
+        if entry.status == "failed":
+            failures.append((job, entry.error or ""))
+        else:
+            made.append(entry)
+        if entry.unsaid:
+            out.warn(f"Line {job.line.index}: not spoken: {', '.join(map(repr, entry.unsaid))}")
+        bar.at(spoken, f"{len(made)} of {len(to_make)} lines")
+
+    rename(jobs, manifest)
+    try:
+        with out.bar(f"0 of {len(to_make)} lines", total) as bar:
+            names = {job.name for job in jobs}
+            make_all(studio, to_make, manifest, workers=workers, names=names, done=done)
+    except KeyboardInterrupt:
+        out.note(f"{len(made)} of {len(to_make)} lines were made: run again to go on.")
+        raise
+    finally:
+        manifest.rewrite([job.line.id for job in jobs])
+    elapsed, seconds = time.perf_counter() - started, sum(e.duration or 0.0 for e in made)
+    report = {
+        "folder": str(studio.folder),
+        "manifest": str(manifest.path),
+        "lines": len(jobs),
+        "made": len(made),
+        "kept": sum(job.action == "keep" for job in jobs),
+        "renamed": sum(job.action == "rename" for job in jobs),
+        "failed": len(failures),
+        "left": sum(entry.status == "left" for entry in manifest.entries.values()),
+        "seconds": round(seconds, 3),
+        "rtf": round(elapsed / seconds, 4) if seconds else None,
+    }
+    out.note(_summary(report))
+    for job, reason in failures[:10]:
+        out.error(f"Line {job.line.index} ({job.line.text[:40]!r}): {reason}")
+    if len(failures) > 10:
+        out.error(f"{len(failures) - 10} more lines failed: see {manifest.path}.")
+    if out.as_json:
+        told = [{"index": j.line.index, "id": j.line.id, "error": r} for j, r in failures]
+        out.json(report | {"failures": told})
+    if failures:
+        raise typer.Exit(1)
+
+
+def _summary(report: dict[str, object]) -> str:
+    """Return one line that says how a batch went."""
+    parts = [f"{report[key]} {key}" for key in ("made", "kept", "renamed", "failed") if report[key]]
+    speed = f", RTF {report['rtf']:.2f}" if isinstance(report["rtf"], float) else ""
+    left = f"; {report['left']} files of lines that are gone were left" if report["left"] else ""
+    return (
+        f"{report['folder']}: {report['lines']} lines, {', '.join(parts)} "
+        f"({report['seconds']} s of speech{speed}){left}"
+    )
