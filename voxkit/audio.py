@@ -68,12 +68,10 @@ def read_audio(path: Path) -> Audio:
     try:
         with soundfile.SoundFile(path) as file:
             rate = file.samplerate
-            blocks = [
-                block.mean(axis=1) for block in file.blocks(2**18, always_2d=True, dtype="float32")
-            ]
-    except soundfile.LibsndfileError as error:
+            blocks = list(_mono_blocks(file))
+    except soundfile.LibsndfileError:
         raise AudioError(
-            f"{path} cannot be read as sound ({error.error_string.rstrip('.')}): "
+            f"{path} cannot be read as sound: it is damaged or of an unknown kind; "
             "give a wav, flac, mp3, ogg, opus or aiff file."
         ) from None
     samples = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
@@ -83,6 +81,18 @@ def read_audio(path: Path) -> Audio:
     if not math.isfinite(peak):
         raise AudioError(f"{path} holds samples that are not numbers: export it again.")
     return Audio(samples / np.float32(peak) if peak > 1.0 else samples, rate)
+
+
+def _mono_blocks(file: Any) -> Iterator[np.ndarray]:
+    """Yield an open sound file's channels, averaged, until it gives no more.
+
+    Not by `file.blocks()`, which fills up with stray memory where a damaged file ends early.  An MP3
+    is read at once: soundfile seeks after every read, and the MP3 decoder loses its state by that.
+    """
+    size = -1 if file.format == "MP3" else 2**18
+    while len(block := file.read(size, dtype="float32", always_2d=True)):
+        with np.errstate(invalid="ignore", over="ignore"):  # the caller looks for such samples
+            yield block.mean(axis=1)
 
 
 def _check_readable(path: Path) -> None:
@@ -163,9 +173,9 @@ class AudioWriter:
     ) -> None:
         """`sample_rate` is that of the chunks; the file has `output_rate` or the next legal one."""
         asked = output_rate if output_rate is not None else sample_rate
-        if output_rate is not None and not LOWEST_RATE <= output_rate <= HIGHEST_RATE:
+        if not LOWEST_RATE <= asked <= HIGHEST_RATE:
             raise OutputError(
-                f"The sample rate must be {LOWEST_RATE} to {HIGHEST_RATE} Hz, not {output_rate}."
+                f"The sample rate must be {LOWEST_RATE} to {HIGHEST_RATE} Hz, not {asked}."
             )
         self.path = path
         self._format = output_format(path, format)
@@ -235,7 +245,11 @@ class AudioWriter:
                 self._file.close()
 
     def _append(self, samples: np.ndarray) -> None:
-        """Encode samples at the file's rate, in blocks that libsndfile's encoders can hold."""
+        """Encode samples at the file's rate, in small blocks.
+
+        libvorbis puts a whole block on the stack, and a long one crashes the process
+        (https://github.com/xiph/vorbis/issues/99).
+        """
         samples = np.clip(samples, -1.0, 1.0)
         with self._explained():
             for start in range(0, len(samples), 2**14):
