@@ -17,6 +17,7 @@ from voxkit.train.corpus import F0_PER_FRAME
 class Utterance:
     """One recorded or synthetic utterance; arrays are views into the shard's memory maps."""
 
+    shard: str
     id: str
     set: str
     speaker: str
@@ -47,6 +48,7 @@ def load_corpus(folder: Path) -> list[Utterance]:
             hop = len(arrays["wav"]) // len(arrays["mel"])
             found.append(
                 Utterance(
+                    shard.name,
                     **row,
                     mel=arrays["mel"][start:end],
                     f0=arrays["f0"][start * F0_PER_FRAME : end * F0_PER_FRAME],

@@ -44,7 +44,7 @@ class TokenizerNet(nn.Module):
         self.encoder = FsqEncoder(spec, bins)
         self.enter = nn.Linear(spec.dims, width)
         self.coarse = TemporalBlock(width)
-        self.double = nn.Linear(width, 2 * width)
+        self.widen = nn.Linear(width, 2 * width)
         self.fine = nn.ModuleList(TemporalBlock(width) for _ in range(2))
         self.norm = nn.LayerNorm(width)
         self.phones = nn.Linear(width, len(PHONE_CLASSES))
@@ -57,7 +57,7 @@ class TokenizerNet(nn.Module):
         """codes (B, T, dims), clean mel (B, M, F) for its statistics → phone logits (B, F, C),
         pitch, voicing and energy (B, F, 3), mel (B, F, M)."""
         x = self.coarse(self.enter(codes))
-        x = self.double(x).unflatten(-1, (2, -1)).flatten(1, 2)
+        x = self.widen(x).unflatten(-1, (2, -1)).flatten(1, 2)
         for block in self.fine:
             x = block(x)
         x = self.norm(x)

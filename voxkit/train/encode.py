@@ -1,0 +1,210 @@
+"""Turns a corpus into what the generator and the decoder learn from: tokens, aligned phones, voices.
+
+One `.npz` a shard is kept beside the tokenizer's and the speaker encoder's weights, so that a run
+that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from voxkit.modules.fsq import codes_to_tokens
+from voxkit.modules.speaker import SpeakerEncoder
+from voxkit.phonemes import SYMBOLS, LetterReader, Lexicon, phones
+from voxkit.spec import MelSpec
+from voxkit.train.align import align, graph
+from voxkit.train.corpus import F0_PER_FRAME
+from voxkit.train.data import Utterance
+from voxkit.train.tokenizer import TokenizerNet
+
+_SILENT_FRAMES = 8  # a pause of 160 ms may end a piece
+_PIECE_TOKENS = 60  # pieces of long utterances last at least 2.4 s
+_LONG_TOKENS = 110
+CONTROL_MEAN = (12.0, 5.0, 0.2, 0.0)
+CONTROL_SCALE = (3.0, 0.35, 0.1, 0.4)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One utterance as tokens."""
+
+    utterance: Utterance
+    tokens: np.ndarray  # (T,) int16
+    speaker: np.ndarray  # (D,) float32
+    controls: np.ndarray  # (4,) float32: rate, pitch, pitch range, energy, about 0 ± 1
+    given: np.ndarray  # (4,) float32, 0 where a control could not be measured
+    pieces: tuple[Piece, ...]  # empty where there is no text
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of an utterance between two pauses, with its text."""
+
+    start: int  # first token
+    symbols: np.ndarray  # (N,) int16 symbol ids
+    spoken: np.ndarray  # (T',) int16 position in `symbols` that each token speaks
+
+
+def encode(
+    utterances: Sequence[Utterance],
+    tokenizer: TokenizerNet,
+    speaker: SpeakerEncoder,
+    mel: MelSpec,
+    letters: LetterReader | None,
+    folder: Path,
+    part: tuple[int, int] = (0, 1),
+) -> Iterator[int]:
+    """Encode shard by shard into `folder`; yields the number of utterances of each shard.
+
+    `part` = (i, n) takes every n-th shard from the i-th, for several processes side by side.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    shards = shards_of(utterances)
+    for name in list(shards)[part[0] :: part[1]]:
+        path = folder / f"{name}.npz"
+        if not path.exists():
+            arrays: dict[str, np.ndarray] = {}
+            for i, u in enumerate(shards[name]):
+                for key, value in _encode(u, tokenizer, speaker, mel, letters).items():
+                    arrays[f"{i}/{key}"] = value
+            partial = folder / f".{name}-{os.getpid()}.npz"
+            np.savez(partial, **arrays)  # type: ignore[arg-type]
+            partial.replace(path)
+        yield len(shards[name])
+
+
+def shards_of(utterances: Sequence[Utterance]) -> dict[str, list[Utterance]]:
+    """Group utterances by the shard they lie in."""
+    groups: dict[str, list[Utterance]] = {}
+    for u in utterances:
+        groups.setdefault(u.shard, []).append(u)
+    return groups
+
+
+def load_encoded(utterances: Sequence[Utterance], folder: Path) -> list[Encoded]:
+    """Read what `encode` wrote for these utterances; shards not encoded yet are left out."""
+    found = []
+    for name, group in shards_of(utterances).items():
+        path = folder / f"{name}.npz"
+        if not path.exists():
+            continue
+        with np.load(path) as file:
+            rows: list[dict[str, np.ndarray]] = [{} for _ in group]
+            for key in file.files:
+                index, _, entry = key.partition("/")
+                rows[int(index)][entry] = file[key]
+        for u, row in zip(group, rows, strict=True):
+            pieces = []
+            while f"{len(pieces)}/symbols" in row:
+                n = len(pieces)
+                pieces.append(
+                    Piece(int(row[f"{n}/start"]), row[f"{n}/symbols"], row[f"{n}/spoken"])
+                )
+            found.append(
+                Encoded(
+                    u,
+                    row["tokens"],
+                    row["speaker"],
+                    row["controls"],
+                    row["given"],
+                    tuple(pieces),
+                )
+            )
+    return found
+
+
+@torch.inference_mode()
+def _encode(
+    u: Utterance,
+    tokenizer: TokenizerNet,
+    speaker: SpeakerEncoder,
+    mel: MelSpec,
+    letters: LetterReader | None,
+) -> dict[str, np.ndarray]:
+    features = torch.from_numpy(u.mel.astype(np.float32)).T[None]
+    features = (features - mel.mean) / mel.scale
+    codes = tokenizer.encoder(features)
+    row = {
+        "tokens": codes_to_tokens(codes, tokenizer.encoder.spec.levels)[0].numpy().astype(np.int16),
+        "speaker": speaker(features)[0].numpy(),
+    }
+    text = phones(u.text, Lexicon.bundled(), letters) if u.text else None
+    path = states = None
+    if text is not None and text.ids and not text.unknown:
+        states = graph(text)
+        path = align(tokenizer.decode(codes, features)[0].log_softmax(-1)[0].numpy(), states)
+    rate = 0.0
+    if path is not None and text is not None and states is not None:
+        spoken = states.symbols[path]
+        silent = states.optional[path]
+        rate = float((~states.optional).sum() / max(1, (~silent).sum()) * mel.frame_rate)
+        for n, piece in enumerate(_pieces(np.array(text.ids), spoken, silent)):
+            row |= {
+                f"{n}/start": np.int64(piece.start),
+                f"{n}/symbols": piece.symbols,
+                f"{n}/spoken": piece.spoken,
+            }
+    row["controls"], row["given"] = measure_controls(
+        u.f0.astype(np.float32), features[0].numpy(), rate
+    )
+    return row
+
+
+def measure_controls(f0: np.ndarray, mel: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
+    """f0 (4F,) Hz, normalised mel (M, F), phones a second (0 if unknown) → controls (4,), given (4,)."""
+    voiced = f0[f0 > 0]
+    loud = mel.mean(0)
+    loud = loud[loud >= np.median(loud)]
+    log = np.log(voiced) if len(voiced) > 4 * F0_PER_FRAME else None
+    values = np.array(
+        [
+            rate,
+            np.median(log) if log is not None else 0.0,
+            (np.percentile(log, 90) - np.percentile(log, 10)) / 2.56 if log is not None else 0.0,
+            loud.mean(),
+        ]
+    )
+    given = np.array([rate > 0, log is not None, log is not None, True], np.float32)
+    scaled = (values - np.array(CONTROL_MEAN)) / np.array(CONTROL_SCALE)
+    return (np.clip(scaled, -3, 3) * given).astype(np.float32), given
+
+
+def _pieces(ids: np.ndarray, spoken: np.ndarray, silent: np.ndarray) -> Iterator[Piece]:
+    """Cut a long utterance at its pauses; each piece ends in a mark, `,` inside and `.` at the end."""
+    comma, stop = SYMBOLS.index(","), SYMBOLS.index(".")
+    marks = {SYMBOLS.index(m) for m in ",.?!;"}
+    word = SYMBOLS.index("_")
+    frames = len(spoken) // 2 * 2
+    token_symbol, token_silent = spoken[1:frames:2], silent[1:frames:2]
+    total = len(token_symbol)
+    cuts = [0]
+    if total > _LONG_TOKENS:
+        run = 0
+        for t in range(total):
+            run = run + 1 if token_silent[t] else 0
+            middle = t - run // 2
+            if (
+                run == _SILENT_FRAMES // 2
+                and middle - cuts[-1] >= _PIECE_TOKENS
+                and total - middle >= _PIECE_TOKENS // 2
+            ):
+                cuts.append(middle)
+    cuts.append(total)
+    for start, end in zip(cuts, cuts[1:], strict=False):
+        said = token_symbol[start:end][~token_silent[start:end]]
+        if len(said) == 0:
+            continue
+        first, last = int(said.min()), int(said.max())
+        while first > 0 and ids[first - 1] == word:
+            first -= 1
+        symbols = list(ids[first : last + 1])
+        follows = int(ids[last + 1]) if last + 1 < len(ids) else word
+        symbols.append(follows if follows in marks else (stop if end == total else comma))
+        where = np.clip(token_symbol[start:end] - first, 0, len(symbols) - 1)
+        yield Piece(start, np.array(symbols, np.int16), where.astype(np.int16))
