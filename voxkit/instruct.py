@@ -235,12 +235,12 @@ def render(style: Style, family: Family) -> Rendering:
             why = f" beside the {asked}: this model follows one request at a time" if known else ""
             unsupported.append(f"{tell(name, value)}{why}")
     if style.emotion is not None and asked != "emotion":
-        numbers = EMOTION_NUMBERS[style.emotion]
-        _approximate(wanted, numbers, style.emotion_strength, open_fields, family)
-        approximated.append(_near(tell("emotion", style.emotion), family))
+        numbers, strength = EMOTION_NUMBERS[style.emotion], style.emotion_strength
+        used = _approximate(wanted, numbers, strength, open_fields, family)
+        _near(tell("emotion", style.emotion), used, approximated, unsupported)
     if style.voicing != "normal" and asked != "voicing":
-        _approximate(wanted, VOICING_NUMBERS[style.voicing], 1.0, open_fields, family)
-        approximated.append(_near(tell("voicing", style.voicing), family))
+        used = _approximate(wanted, VOICING_NUMBERS[style.voicing], 1.0, open_fields, family)
+        _near(tell("voicing", style.voicing), used, approximated, unsupported)
     elif asked == "voicing" and style.voicing == "whisper":
         approximated.append("voicing whisper: asked for as a very soft voice")
     for name, value in wanted.items():
@@ -273,15 +273,22 @@ def _approximate(
     strength: float,
     open_fields: set[str],
     family: Family,
-) -> None:
-    """Fold the usual acoustic marks of a manner into the numbers that are still free."""
-    for name, value in numbers.items():
-        if name in open_fields and name in NUMERIC[family]:
-            factor = name in ("rate", "pitch_range", "pause")
-            scaled = value**strength if factor else value * strength
-            wanted[name] = clip(name, wanted[name] * scaled if factor else wanted[name] + scaled)
+) -> list[str]:
+    """Fold the acoustic marks of a manner into the numbers that are still free; name those used."""
+    used = [name for name in numbers if name in open_fields and name in NUMERIC[family]]
+    for name in used:
+        if name in ("rate", "pitch_range", "pause"):
+            wanted[name] = clip(name, round(wanted[name] * numbers[name] ** strength, 4))
+        else:
+            wanted[name] = clip(name, round(wanted[name] + numbers[name] * strength, 4))
+    return used
 
 
-def _near(what: str, family: Family) -> str:
+def _near(what: str, used: list[str], approximated: list[str], unsupported: list[str]) -> None:
+    """Report a manner that no words can ask for: suggested by numbers, or not even that."""
     names = {"rate": "rate", "pitch_st": "pitch", "energy_db": "loudness", "pause": "pauses"}
-    return f"{what}: only suggested by {', '.join(names[n] for n in NUMERIC[family] if n in names)}"
+    if used:
+        means = ", ".join(names.get(name, name) for name in used)
+        approximated.append(f"{what}: only suggested by {means}")
+    else:
+        unsupported.append(what)

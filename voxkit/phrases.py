@@ -359,7 +359,8 @@ def _scale(sets: Mapping[str, Any], factor: float) -> dict[str, Any]:
         if name not in LIMITS:
             result[name] = value
         else:
-            result[name] = clip(name, value**factor if name in _FACTORS else value * factor)
+            scaled = value**factor if name in _FACTORS else value * factor
+            result[name] = clip(name, round(scaled, 4))
     return result
 
 
@@ -384,7 +385,7 @@ def _quantity(effect: Effect, number: Entry, absolute: bool) -> float | None:
         log = math.log10(ratio)
         result = {"pitch_st": 12 * log / math.log10(2), "energy_db": 20 * log}.get(name, ratio)
     low, high = LIMITS[name]
-    return result if low <= result <= high else None
+    return round(result, 4) if low <= result <= high else None
 
 
 def _phrases(items: list[Item], lost: set[int], kept: set[int], text: str) -> list[tuple[int, str]]:
