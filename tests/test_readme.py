@@ -73,7 +73,7 @@ def test_every_command_shown_exists_with_its_options(line: str) -> None:
     words = shlex.split(line.split(">")[0])
     command = typer.main.get_command(app)
     assert words.pop(0) == "voxkit"
-    while words and hasattr(command, "commands"):
-        command = command.commands[words.pop(0)]
+    while hasattr(command, "get_command"):  # a group
+        command = command.get_command(None, words.pop(0))
     known = {name for parameter in command.params for name in parameter.opts} | {"--help"}
     assert {word for word in words if re.match(r"--?\w", word)} <= known
