@@ -15,6 +15,7 @@ _CLICK = 5  # frames; a shorter phrase is a click
 _LEAD_S, _TAIL_S, _FADE_S = 0.05, 0.1, 0.01  # kept before and after the speech, and faded
 _SPEECH_RMS, _PEAK = 0.1, 0.9  # -20 dBFS, as speech corpora have it
 _SILENT_DB = -60.0  # loudest third of a second below this: no speech was recorded
+_LEAST_RANGE_DB = 6.0  # speech rises and falls by far more, hum and hiss by less
 
 
 def reference_clip(audio: Audio, *, max_seconds: float = 10.0, whole: bool = False) -> Audio:
@@ -30,13 +31,15 @@ def reference_clip(audio: Audio, *, max_seconds: float = 10.0, whole: bool = Fal
     if not np.isfinite(audio.samples).all():
         raise AudioError("The reference holds samples that are not numbers: export it again.")
     hop = round(rate * _FRAME_S)
-    samples = audio.samples - audio.samples.mean(dtype=np.float64).astype(np.float32)
+    offset = audio.samples.sum(dtype=np.float64) / max(1, len(audio.samples))
+    samples = audio.samples - np.float32(offset)
     levels = _levels_db(samples, hop)
     phrases = _phrases(levels)
     speech = float((phrases[:, 1] - phrases[:, 0]).sum() * _FRAME_S)
     if speech < 1.0:
+        held = f"only {speech:.1f} s of" if speech else "no"
         raise AudioError(
-            f"The reference holds {speech:.1f} s of speech: give at least 1 s, better 5 to 10 s."
+            f"The reference holds {held} speech: give at least 1 s of it, better 5 to 10 s."
         )
     room = int((max_seconds - _LEAD_S - _TAIL_S) / _FRAME_S)
     span = int(phrases[-1, 1] - phrases[0, 0])
@@ -70,13 +73,12 @@ def _phrases(levels: np.ndarray) -> np.ndarray:
     A frame is speech when it is 10 dB above the background, but never more than 35 dB nor less than
     15 dB below the loudest third of a second.
     """
-    nothing = np.zeros((0, 2), np.int64)
     if not len(levels):
-        return nothing
+        return np.zeros((0, 2), np.int64)
     top = float(np.sort(levels)[-min(len(levels), 33)])
-    if top < _SILENT_DB:
-        return nothing
     background = float(np.percentile(levels, 10))
+    if top < _SILENT_DB or top - background < _LEAST_RANGE_DB:
+        return np.zeros((0, 2), np.int64)
     threshold = max(top - 35.0, min(background + 10.0, top - 15.0))
     edges = np.flatnonzero(np.diff(np.pad(levels >= threshold, 1).astype(np.int8)))
     starts, ends = edges[::2], edges[1::2]
