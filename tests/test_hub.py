@@ -1,0 +1,541 @@
+"""Hub models are fetched, resumed, checked, found and removed; a small hub runs on loopback."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fake_hub import COMMIT, FakeHub, serve
+from huggingface_hub import (
+    close_session,
+    constants,
+    hf_hub_download,
+    scan_cache_dir,
+    try_to_load_from_cache,
+)
+
+from voxkit import catalogue, download, hub
+from voxkit.catalogue import HubFile, HubModel
+from voxkit.errors import ModelError
+
+REPO = "someone/Tiny"
+OTHER_COMMIT = "f" * 40
+FILES = {
+    "cosyvoice2.yaml": b"sample_rate: 24000\n",
+    "llm.pt": bytes(range(256)) * 4,
+    "flow.pt": b"flow" * 50,
+    "hift.pt": b"hift" * 30,
+    "speech_tokenizer_v2.onnx": b"tokens" * 40,
+    "campplus.onnx": b"speaker" * 40,
+    "CosyVoice-BlankEN/vocab.json": b'{"a": 0}',
+    "CosyVoice-BlankEN/merges.txt": b"a b\n",
+    "flow.decoder.estimator.fp32.onnx": b"needed by nobody" * 100,
+    "README.md": b"# Tiny\n",
+}
+NEEDED = [path for path in FILES if path not in ("README.md", "flow.decoder.estimator.fp32.onnx")]
+LLM = FILES["llm.pt"]
+
+
+class Recorder:
+    """A watcher that writes down what it hears, and can break off a download."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.heard: list[tuple[object, ...]] = []
+        self.error = error
+
+    def begin(self, model: str, files: int, size: int, folder: Path) -> None:
+        self.heard.append(("begin", model, files, size, folder))
+
+    def step(self, words: str, size: int, done: int) -> None:
+        self.heard.append(("step", words, size, done))
+
+    def advance(self, count: int) -> None:
+        self.heard.append(("advance", count))
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    """A running hub with `FILES`, and an empty cache in `tmp_path`."""
+    for name in ("HF_HOME", "HF_HUB_CACHE"):
+        monkeypatch.setattr(constants, name, str(tmp_path / name.lower()))
+    monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "harnesses.json"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serve(FakeHub(REPO, dict(FILES))) as running:
+        point_to(running.endpoint, monkeypatch)
+        yield running
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_session() -> Iterator[None]:
+    """Close the library's session once: making one reads all certificates of the machine."""
+    yield
+    close_session()
+
+
+def point_to(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+
+@pytest.fixture
+def tiny(server: FakeHub, monkeypatch: pytest.MonkeyPatch) -> HubModel:
+    """A known model called `tiny`, made of the needed files of the running hub."""
+    files = tuple(
+        HubFile(path, len(FILES[path]), hashlib.sha256(FILES[path]).hexdigest()[:16])
+        for path in NEEDED
+    )
+    return know(HubModel("tiny", REPO, COMMIT, "cosyvoice2", "A tiny model", files), monkeypatch)
+
+
+def know(model: HubModel, monkeypatch: pytest.MonkeyPatch) -> HubModel:
+    others = catalogue.known()
+    monkeypatch.setattr(catalogue, "known", lambda: (model, *others))
+    return model
+
+
+def block_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a socket was used")
+
+    for name in ("connect", "connect_ex", "sendto"):
+        monkeypatch.setattr(socket.socket, name, refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+
+
+# ---- what is known ----------------------------------------------------------------------------
+
+
+def test_known_models_have_pinned_commits_sizes_and_checksums() -> None:
+    sizes = {model.name: round(model.size / 1e9, 2) for model in hub.known()}
+    assert sizes == {"cosyvoice2": 3.09, "cosyvoice3": 4.44}
+    for model in hub.known():
+        assert catalogue.is_commit(model.revision)
+        assert all(file.size for file in model.files)
+        unchecked = [
+            f.path for f in model.files if f.sha256 is None and not f.path.endswith("yaml")
+        ]
+        assert not unchecked
+
+
+def test_asking_what_is_known_imports_neither_torch_nor_the_hub_library() -> None:
+    code = (
+        "import sys; from voxkit import hub; hub.known(); "
+        "sys.exit(len({'torch', 'huggingface_hub', 'httpx2'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_unknown_name_is_answered_with_the_near_ones() -> None:
+    with pytest.raises(
+        ModelError, match="no model called cosyvoice: give cosyvoice3 or cosyvoice2"
+    ):
+        hub.locate("cosyvoice")
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd/x", "./owner/name", "a/../b", "/no/where", ""])
+def test_what_is_no_name_is_never_asked_of_the_hub(server: FakeHub, name: str) -> None:
+    with pytest.raises(ModelError, match="There is no model called"):
+        hub.pull(name)
+    assert server.requests == []
+
+
+def test_a_local_folder_is_a_model_by_its_path(server: FakeHub, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    assert hub.locate(folder) == hub.pull(str(folder)) == folder
+    assert server.requests == []
+
+
+# ---- pull -------------------------------------------------------------------------------------
+
+
+def test_a_pull_fetches_the_needed_files_and_no_others(server: FakeHub, tiny: HubModel) -> None:
+    folder = hub.pull("tiny")
+    here = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.*")}
+    assert here == {path: FILES[path] for path in NEEDED}
+    assert len(server.asked("GET")) == len(NEEDED)
+
+
+def test_the_size_is_said_before_the_first_byte(tiny: HubModel) -> None:
+    recorder = Recorder()
+    hub.pull("tiny", watcher=recorder)
+    assert recorder.heard[0] == ("begin", "tiny", len(NEEDED), tiny.size, hub.cache_folder())
+    fetched = sum(h[2] for h in recorder.heard if h[0] == "step" and h[1] in NEEDED)  # type: ignore[misc]
+    assert fetched == tiny.size
+
+
+def test_a_whole_model_is_not_asked_for_again(server: FakeHub, tiny: HubModel) -> None:
+    folder = hub.pull("tiny")
+    server.requests.clear()
+    assert hub.pull("tiny") == hub.locate("tiny") == folder
+    assert server.requests == []
+
+
+def test_the_hub_library_finds_what_voxkit_fetched(tiny: HubModel) -> None:
+    folder = hub.pull("tiny")
+    for path in NEEDED:
+        assert try_to_load_from_cache(REPO, path, revision=COMMIT) == str(folder / path)
+    scan = scan_cache_dir(constants.HF_HUB_CACHE)
+    assert scan.warnings == []
+    assert [(repo.repo_id, repo.size_on_disk) for repo in scan.repos] == [(REPO, tiny.size)]
+
+
+def test_voxkit_finds_what_the_hub_library_fetched(server: FakeHub, tiny: HubModel) -> None:
+    for path in NEEDED:
+        assert hub.locate("tiny") is None
+        found = hf_hub_download(REPO, path, revision=COMMIT, cache_dir=constants.HF_HUB_CACHE)
+    assert hub.locate("tiny") == Path(found).parents[1]
+    assert hub.verify("tiny") == []
+
+
+def test_a_connection_that_breaks_is_taken_up_again(server: FakeHub, tiny: HubModel) -> None:
+    server.cut_after["llm.pt"] = [100, 50]
+    folder = hub.pull("tiny")
+    assert server.asked("GET", "llm.pt") == ["", "bytes=100-", "bytes=150-"]
+    assert (folder / "llm.pt").read_bytes() == LLM
+
+
+def test_a_broken_download_is_continued_by_the_next_pull(server: FakeHub, tiny: HubModel) -> None:
+    server.cut_after["llm.pt"] = [100, 0]
+    with pytest.raises(ModelError, match="cannot be reached .*what has arrived is kept"):
+        hub.pull("tiny")
+    assert hub.locate("tiny") is None
+    server.requests.clear()
+    recorder = Recorder()
+    folder = hub.pull("tiny", watcher=recorder)
+    assert server.asked("GET", "llm.pt") == ["bytes=100-"]
+    assert (folder / "llm.pt").read_bytes() == LLM
+    assert ("step", "llm.pt", len(LLM), 100) in recorder.heard
+    begin = next(h for h in recorder.heard if h[0] == "begin")
+    assert begin[3] == tiny.size - 100 - len(FILES["cosyvoice2.yaml"])
+
+
+def test_ctrl_c_keeps_what_has_arrived(server: FakeHub, tiny: HubModel) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        hub.pull("tiny", watcher=Recorder(KeyboardInterrupt()))
+    server.requests.clear()
+    hub.pull("tiny")
+    assert server.asked("GET", "cosyvoice2.yaml") == []
+    assert len(server.asked("GET")) == len(NEEDED) - 1
+
+
+def test_a_hub_that_cannot_continue_sends_the_file_anew(server: FakeHub, tiny: HubModel) -> None:
+    server.cut_after["llm.pt"] = [100, 0]
+    with pytest.raises(ModelError):
+        hub.pull("tiny")
+    server.ignore_range = True
+    assert (hub.pull("tiny") / "llm.pt").read_bytes() == LLM
+
+
+def test_a_file_that_the_hub_cuts_short_is_named(server: FakeHub, tiny: HubModel) -> None:
+    server.instead["llm.pt"] = LLM[:300]
+    with pytest.raises(ModelError, match=r"llm\.pt of someone/Tiny is cut short.* 300 of 1,024"):
+        hub.pull("tiny")
+
+
+def test_a_file_that_arrives_damaged_is_thrown_away(server: FakeHub, tiny: HubModel) -> None:
+    server.instead["llm.pt"] = b"x" + LLM[1:]
+    with pytest.raises(ModelError, match=r"llm\.pt of someone/Tiny arrived damaged .*checksum"):
+        hub.pull("tiny")
+    assert hub.locate("tiny") is None
+    server.instead.clear()
+    assert (hub.pull("tiny") / "llm.pt").read_bytes() == LLM
+
+
+@pytest.mark.parametrize("content", [b"x" + LLM[1:], LLM + b"more"])
+def test_another_file_than_the_known_one_is_refused_before_it_is_fetched(
+    server: FakeHub, tiny: HubModel, content: bytes
+) -> None:
+    server.files["llm.pt"] = content
+    with pytest.raises(ModelError, match=r"another llm\.pt in someone/Tiny"):
+        hub.pull("tiny")
+    assert server.asked("GET") == []
+
+
+def test_a_revision_that_the_hub_lacks_is_named(server: FakeHub, tiny: HubModel) -> None:
+    server.commit = OTHER_COMMIT
+    with pytest.raises(ModelError, match=f"someone/Tiny has no revision {COMMIT}"):
+        hub.pull("tiny")
+    with pytest.raises(ModelError, match="someone/Tiny has no revision v9"):
+        hub.pull(f"{REPO}@v9")
+
+
+def test_a_file_that_the_hub_lacks_is_named(server: FakeHub, tiny: HubModel) -> None:
+    del server.files["hift.pt"]
+    with pytest.raises(ModelError, match=r"someone/Tiny has no file hift\.pt at revision 0123"):
+        hub.pull("tiny")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "sentence"),
+    [
+        (403, "GatedRepo", "someone/Tiny is gated: accept its terms"),
+        (404, "RepoNotFound", "has no model someone/Tiny"),
+        (503, "", r"answered 503 for cosyvoice2\.yaml of someone/Tiny"),
+    ],
+)
+def test_a_refusal_of_the_hub_is_one_sentence(
+    server: FakeHub, tiny: HubModel, status: int, code: str, sentence: str
+) -> None:
+    server.refusal = (status, code)
+    with pytest.raises(ModelError, match=sentence) as caught:
+        hub.pull("tiny")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_hub_out_of_reach_is_one_sentence(
+    tiny: HubModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    point_to(f"http://127.0.0.1:{port}", monkeypatch)
+    with pytest.raises(ModelError, match="cannot be reached .*check the network"):
+        hub.pull("tiny")
+
+
+def test_a_server_that_is_no_hub_is_one_sentence(
+    tiny: HubModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fake_hub.etag", lambda path, content: "../../elsewhere")
+    with pytest.raises(ModelError, match="does not answer like a model hub"):
+        hub.pull("tiny")
+
+
+def test_a_full_disk_is_noticed_before_the_first_byte(
+    server: FakeHub, tiny: HubModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage("/")._replace(free=tiny.size - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(ModelError, match=r"tiny needs 1\.9 kB more in .* and 1\.9 kB is free"):
+        hub.pull("tiny")
+    assert server.asked("GET") == []
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=tiny.size))
+    hub.pull("tiny")
+
+
+def test_a_disk_that_fills_up_meanwhile_is_one_sentence(tiny: HubModel) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(ModelError, match=r"cannot take tiny \(No space left on device\)"):
+        hub.pull("tiny", watcher=Recorder(full))
+    assert hub.pull("tiny") == hub.locate("tiny")
+
+
+# ---- offline ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["flag", "environment"])
+def test_offline_uses_what_is_here_and_no_socket(
+    server: FakeHub, tiny: HubModel, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    folder = hub.pull("tiny")
+    server.requests.clear()
+    block_sockets(monkeypatch)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", by == "environment")
+    assert hub.pull("tiny", offline=by == "flag") == folder
+    assert hub.verify("tiny") == []
+    assert hub.info("tiny").folder == folder
+    assert [found.name for found in hub.cached()] == ["tiny"]
+    assert hub.remove("tiny") == tiny.size
+    with pytest.raises(
+        ModelError, match="offline: run `voxkit models pull tiny` once while online"
+    ):
+        hub.pull("tiny", offline=by == "flag")
+    assert server.requests == []
+
+
+def test_offline_says_when_only_a_part_is_here(server: FakeHub, tiny: HubModel) -> None:
+    server.cut_after["llm.pt"] = [100, 0]
+    with pytest.raises(ModelError):
+        hub.pull("tiny")
+    with pytest.raises(ModelError, match="tiny is only partly on this machine"):
+        hub.pull("tiny", offline=True)
+
+
+# ---- verify -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (LLM[:9] + b"?" + LLM[10:], "llm.pt has the checksum"),
+        (LLM[:1000], "llm.pt ends after 1,000 of 1,024 bytes."),
+        (LLM + b"x", "llm.pt has 1,025 bytes instead of 1,024."),
+        (None, "llm.pt is missing."),
+    ],
+)
+def test_damage_is_found_and_only_the_damaged_file_is_fetched_again(
+    server: FakeHub, tiny: HubModel, content: bytes | None, complaint: str
+) -> None:
+    folder = hub.pull("tiny")
+    assert hub.verify("tiny") == []
+    blob = (folder / "llm.pt").resolve()
+    if content is None:
+        blob.unlink()
+    else:
+        blob.write_bytes(content)
+    problems = hub.verify("tiny")
+    assert [problem.path for problem in problems] == ["llm.pt"]
+    assert problems[0].message.startswith(complaint)
+    server.requests.clear()
+    hub.pull("tiny")
+    assert [path.rpartition("/")[2] for m, path, _ in server.requests if m == "GET"] == ["llm.pt"]
+    assert hub.verify("tiny") == []
+
+
+def test_files_of_any_hub_model_are_checked_against_the_hubs_own_sums(server: FakeHub) -> None:
+    folder = hub.pull(REPO)
+    for path in ("CosyVoice-BlankEN/merges.txt", "flow.pt"):  # a git hash and a sha256
+        whole = (folder / path).read_bytes()
+        (folder / path).resolve().write_bytes(b"?" + whole[1:])
+    found = [problem.path for problem in hub.verify(REPO)]
+    assert found == ["flow.pt", "CosyVoice-BlankEN/merges.txt"]
+
+
+def test_verifying_what_is_not_here_names_the_command(tiny: HubModel) -> None:
+    with pytest.raises(ModelError, match="run `voxkit models pull tiny`"):
+        hub.verify("tiny")
+
+
+def test_a_local_folder_is_checked_for_the_files_of_its_family(
+    server: FakeHub, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(hub.pull(REPO), folder)
+    assert hub.verify(folder) == []
+    (folder / "flow.pt").write_bytes(b"")
+    (folder / "hift.pt").unlink()
+    assert [p.message for p in hub.verify(folder)] == ["flow.pt is empty.", "hift.pt is missing."]
+
+
+# ---- any hub id -------------------------------------------------------------------------------
+
+
+def test_any_hub_id_of_a_known_layout_can_be_pulled(server: FakeHub) -> None:
+    folder = hub.pull(REPO)
+    assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.*")) == sorted(NEEDED)
+    assert hub.locate(REPO) == hub.locate(f"{REPO}@{COMMIT}") == folder
+    assert hub.pull(REPO, offline=True) == folder
+    assert catalogue.family_of(folder) == "cosyvoice2"
+
+
+def test_pulling_a_branch_again_follows_it(server: FakeHub) -> None:
+    old = hub.pull(REPO)
+    server.commit, server.files["llm.pt"] = OTHER_COMMIT, b"new weights"
+    server.requests.clear()
+    new = hub.pull(REPO)
+    assert (new / "llm.pt").read_bytes() == b"new weights"
+    assert len(server.asked("GET", ".pt")) == 1, "files that did not change are fetched again"
+    assert hub.locate(REPO) == new
+    hub.remove(f"{REPO}@{COMMIT}")
+    assert not old.exists()
+    assert hub.verify(REPO) == []
+
+
+def test_a_voxkit_model_on_the_hub_can_be_pulled(server: FakeHub) -> None:
+    server.files = {
+        "config.json": b'{"family": "native"}',
+        "model.safetensors": b"weights",
+        "model.bin": b"a pickle",
+        "voices/ann.safetensors": b"voice",
+    }
+    folder = hub.pull(REPO)
+    here = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.*"))
+    assert here == ["config.json", "model.safetensors", "voices/ann.safetensors"]
+    assert hub.locate(REPO) == folder
+
+
+def test_a_repository_of_something_else_is_refused_before_its_weights(server: FakeHub) -> None:
+    server.files = {"config.json": b'{"model_type": "x"}', "model.safetensors": b"weights"}
+    with pytest.raises(ModelError, match="someone/Tiny holds no model that voxkit can read"):
+        hub.pull(REPO)
+    assert server.asked("GET", ".safetensors") == []
+    server.files = {"README.md": b"# Nothing"}
+    with pytest.raises(ModelError, match="someone/Tiny holds no model that voxkit can read"):
+        hub.pull(REPO)
+
+
+def test_an_older_layout_is_refused_by_name(server: FakeHub) -> None:
+    server.files["cosyvoice.yaml"] = server.files.pop("cosyvoice2.yaml")
+    with pytest.raises(ModelError, match="older layout: use cosyvoice2 or cosyvoice3"):
+        hub.pull(REPO)
+
+
+def test_a_listed_name_that_leaves_the_folder_is_refused(server: FakeHub) -> None:
+    server.files["../../../evil.json"] = b"{}"
+    with pytest.raises(ModelError, match="does not answer like a model hub"):
+        hub.pull(REPO)
+
+
+# ---- describe and remove ----------------------------------------------------------------------
+
+
+def test_info_tells_how_much_is_here(server: FakeHub, tiny: HubModel) -> None:
+    before = hub.info("tiny")
+    assert (before.folder, before.present, before.size) == (None, {}, tiny.size)
+    server.cut_after["llm.pt"] = [100, 0]
+    with pytest.raises(ModelError):
+        hub.pull("tiny")
+    partly = hub.info("tiny")
+    assert (partly.folder, list(partly.present)) == (None, ["cosyvoice2.yaml"])
+    folder = hub.pull("tiny")
+    after = hub.info("tiny")
+    assert (after.folder, sum(after.present.values())) == (folder, tiny.size)
+    assert (after.repo, after.revision, after.family) == (REPO, COMMIT, "cosyvoice2")
+
+
+def test_the_cache_lists_whole_models_only(server: FakeHub, tiny: HubModel) -> None:
+    folder = hub.pull("tiny")
+    foreign = hub.cache_folder() / "models--other--Bert" / "snapshots" / OTHER_COMMIT
+    foreign.mkdir(parents=True)
+    (foreign / "config.json").write_text('{"model_type": "bert"}')
+    assert [(found.name, found.folder) for found in hub.cached()] == [("tiny", folder)]
+    (folder / "llm.pt").unlink()
+    assert hub.cached() == ()
+
+
+def test_removing_leaves_nothing_of_the_model(server: FakeHub, tiny: HubModel) -> None:
+    hub.pull("tiny")
+    server.files["llm.pt"] = LLM
+    assert hub.remove("tiny") == tiny.size
+    assert [p for p in hub.cache_folder().rglob("*") if p.is_file()] == []
+    with pytest.raises(ModelError, match="tiny is not on this machine"):
+        hub.remove("tiny")
+
+
+def test_removing_a_broken_download_frees_its_bytes(server: FakeHub, tiny: HubModel) -> None:
+    server.cut_after["llm.pt"] = [100, 0]
+    with pytest.raises(ModelError):
+        hub.pull("tiny")
+    assert hub.remove("tiny") == 100 + len(FILES["cosyvoice2.yaml"])
+
+
+def test_a_folder_of_the_users_own_is_never_removed(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="is a folder of yours"):
+        hub.remove(tmp_path)
+    assert tmp_path.is_dir()
+
+
+def test_sizes_read_as_people_write_them() -> None:
+    sizes = [0, 999, 1000, 28_303_423, 3_085_855_310]
+    assert [hub.human(n) for n in sizes] == ["0 bytes", "999 bytes", "1.0 kB", "28.3 MB", "3.09 GB"]
+
+
+def test_damage_reads_a_git_hash(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_bytes(b"hello\n")
+    assert download.damage(file, 6, ["ce013625030ba8dba906f756967f9e9ca394464a"]) is None
+    assert download.damage(file, 6, ["0e013625030ba8dba906f756967f9e9ca394464a"]) is not None
