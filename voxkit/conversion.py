@@ -1,0 +1,117 @@
+"""Keeps the converted form of a foreign checkpoint, made once and used from then on.
+
+The conversion of a hub snapshot lies in its repository's cache folder, so that it goes when the
+download goes; that of a local folder, or of a shared cache that cannot be written, in HF_HOME.  A
+conversion is renamed into place when it is finished: what has its final name is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from voxkit.errors import ModelError
+
+_SOURCES = {".pt", ".onnx", ".json", ".yaml", ".safetensors"}
+
+
+def converted(
+    folder: Path, family: str, convert: Callable[[Path, Path], None], *, version: int = 1
+) -> Path:
+    """Return the converted form of `folder`; the first time `convert(folder, new_folder)` makes it.
+
+    It is made again for another revision, changed files or another converter `version`, and after
+    a try that did not finish; two processes never convert at once.  Raises `ModelError` when the
+    disk has no room for it, and whatever `convert` raises.
+    """
+    home, identity = _home(folder)
+    final = home / f"{identity}-{family}-{_stamp(folder)}v{version}"
+    if final.is_dir():
+        return final
+    from filelock import FileLock
+
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(home / f".{identity}-{family}.lock").acquire()
+    except OSError as error:
+        raise ModelError(
+            f"{folder} cannot be converted, because {home} cannot be written "
+            f"({error.strerror}): set HF_HOME to a folder of yours."
+        ) from error
+    with lock:
+        if not final.is_dir():  # another process may have finished it meanwhile
+            _convert(folder, final, convert)
+            for other in existing(folder):
+                if other != final and other.name.startswith(f"{identity}-{family}-"):
+                    shutil.rmtree(other, ignore_errors=True)
+    return final
+
+
+def existing(folder: Path) -> tuple[Path, ...]:
+    """Return the finished conversions that were made of a folder, older ones included."""
+    home, identity = _home(folder)
+    return tuple(p for p in sorted(home.glob(f"{identity}-*")) if p.suffix != ".part")
+
+
+def drop(folder: Path) -> None:
+    """Delete every conversion of a folder, because the folder changes or goes."""
+    home, identity = _home(folder)
+    for path in [*home.glob(f"{identity}-*"), *home.glob(f".{identity}-*.lock")]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _home(folder: Path) -> tuple[Path, str]:
+    """Return where the conversions of a folder lie and what their names begin with."""
+    if _is_snapshot(folder):
+        return folder.parent.parent / "voxkit", folder.name
+    from huggingface_hub import constants
+
+    place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]
+    return Path(constants.HF_HOME) / "voxkit", f"{folder.resolve().name}-{place}"
+
+
+def _is_snapshot(folder: Path) -> bool:
+    """Tell a folder of the hub cache, if its conversions can lie there, from any other."""
+    repo = folder.parent.parent
+    if folder.parent.name != "snapshots" or not repo.name.startswith("models--"):
+        return False
+    return (repo / "voxkit").is_dir() or os.access(repo, os.W_OK)
+
+
+def _stamp(folder: Path) -> str:
+    """Return what changes when the files of a local folder do; a snapshot's files never change."""
+    if _is_snapshot(folder):
+        return ""
+    stats = [(p.name, p.stat()) for p in sorted(folder.iterdir()) if p.suffix in _SOURCES]
+    text = repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
+    return hashlib.sha256(text.encode()).hexdigest()[:12] + "-"
+
+
+def _convert(folder: Path, final: Path, convert: Callable[[Path, Path], None]) -> None:
+    """Convert into a folder beside `final` and rename it when everything is on the disk."""
+    need = sum(path.stat().st_size for path in folder.glob("*.pt"))
+    if (free := shutil.disk_usage(final.parent).free) < need:
+        raise ModelError(
+            f"Converting {folder} once needs {need / 1e9:.2f} GB in {final.parent} and only "
+            f"{free / 1e9:.2f} GB is free: make room and try again."
+        )
+    part = final.with_name(f"{final.name}.part")
+    shutil.rmtree(part, ignore_errors=True)  # of a process that was killed: the lock is ours
+    part.mkdir()
+    try:
+        convert(folder, part)
+        for path in part.rglob("*"):
+            if path.is_file():
+                with path.open("rb+") as file:
+                    os.fsync(
+                        file.fileno()
+                    )  # after a power cut a finished name means finished bytes
+        part.rename(final)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
