@@ -225,6 +225,8 @@ def _read_header(file: BinaryIO, path: Path) -> _Header:
         version, words = metadata["voxkit_voice"], metadata["about"]
     except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
         raise foreign from None
+    if not isinstance(words, str):
+        raise foreign
     if version != _VERSION:
         raise VoiceError(f"{path} was made by another version of voxkit: update voxkit to use it.")
     try:
