@@ -186,7 +186,7 @@ def understand(description: str) -> Style:
         **values,
         words=description.strip(),
         understood=understood,
-        ignored=ignored,
+        ignored=tuple(phrase for _, phrase in ignored),
         said=tuple(sorted(values)),
         exact=exact,
     )

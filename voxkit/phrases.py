@@ -63,8 +63,8 @@ class _Loose:
         return [i for i in single if i is not None] + self.factors
 
 
-def read(description: str) -> tuple[tuple[Claim, ...], tuple[str, ...]]:
-    """Return what was understood, in order, and the phrases that were not."""
+def read(description: str) -> tuple[tuple[Claim, ...], tuple[tuple[int, str], ...]]:
+    """Return what was understood, in order, and (start, phrase) of what was not."""
     claims: list[Claim] = []
     ignored: list[tuple[int, str]] = []
     for items in clauses(description):
@@ -76,7 +76,7 @@ def read(description: str) -> tuple[tuple[Claim, ...], tuple[str, ...]]:
             else:
                 claims.append(claim)
         ignored += _phrases(items, lost, kept, description)
-    return tuple(sorted(claims, key=lambda c: c.start)), tuple(text for _, text in ignored)
+    return tuple(sorted(claims, key=lambda c: c.start)), tuple(ignored)
 
 
 class _Clause:

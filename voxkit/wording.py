@@ -176,25 +176,28 @@ def _number(tokens: list[str]) -> tuple[Entry | None, int]:
 
 
 def _demote_lone_han(items: list[Item], text: str) -> list[Item]:
-    """Give up one-character Chinese words beside an unknown character: 大海 is not 大."""
-    result = list(items)
-    changed = True
-    while changed:
-        changed = False
-        for i, item in enumerate(result):
-            lone = item.end - item.start == 1 and re.match(f"[{_CJK}]", text[item.start])
-            if not lone or item.entry.kind in ("unknown", "filler", "or", "and"):
-                continue
-            near = [result[j] for j in (i - 1, i + 1) if 0 <= j < len(result)]
-            if any(
-                n.entry.kind == "unknown"
-                and re.match(f"[{_CJK}]", text[n.start])
-                and (n.end == item.start or item.end == n.start)
-                for n in near
-            ):
-                result[i] = Item(Entry("unknown"), item.start, item.end)
-                changed = True
+    """Give up one-character Chinese words that touch an unknown character: 大海 is not 大."""
+    result: list[Item] = []
+    run: list[Item] = []  # neighbours without a gap: unknown characters and one-character words
+    for item in [*items, None]:
+        if item is not None and _is_lone_han(item, text) and (not run or run[-1].end == item.start):
+            run.append(item)
+            continue
+        if any(i.entry.kind == "unknown" for i in run):
+            run = [Item(Entry("unknown"), i.start, i.end) for i in run]
+        result += run
+        run = []
+        if item is not None:
+            (run if _is_lone_han(item, text) else result).append(item)
     return result
+
+
+def _is_lone_han(item: Item, text: str) -> bool:
+    return (
+        item.end - item.start == 1
+        and item.entry.kind not in ("filler", "or", "and")
+        and re.match(f"[{_CJK}]", text[item.start]) is not None
+    )
 
 
 def _fold_numbers(items: list[Item]) -> list[Item]:
