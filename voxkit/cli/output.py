@@ -56,7 +56,7 @@ class Output:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(*titles, box=box.SIMPLE_HEAD, pad_edge=False)
+        table = Table(*titles, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
         for row in rows:
             table.add_row(*(Text(cell) for cell in row))
         Console(markup=False, highlight=False).print(table)

@@ -1,0 +1,102 @@
+"""Playing through the loudspeakers, with players that write down what they hear."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from voxkit.cli import play
+
+Vox = Callable[..., Any]
+
+
+@pytest.fixture
+def players(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Install players of given names; they write their arguments and their input to a folder."""
+    programs, heard = tmp_path / "programs", tmp_path / "heard"
+    programs.mkdir()
+    heard.mkdir()
+    monkeypatch.setenv("PATH", str(programs))
+    monkeypatch.setattr(play, "LIBRARY", "no_such_library")
+
+    def install(*names: str, script: str = "") -> Path:
+        for name in names:
+            program = programs / name
+            save = f'echo "$@" > {heard}/{name}.arguments; /bin/cat > {heard}/{name}.sound\n'
+            program.write_text(f"#!/bin/sh\nPATH=/usr/bin:/bin\n{script or save}")
+            program.chmod(0o755)
+        return heard
+
+    return install
+
+
+def test_speech_is_played_as_it_is_made(vox: Vox, players: Any) -> None:
+    heard = players("aplay")
+    result = vox("speak", "Hello there.", "--play", "--seed", "1")
+    assert result.status == 0
+    assert (heard / "aplay.arguments").read_text() == "-q -t raw -f S16_LE -c 1 -r 24000 -\n"
+    raw = vox("speak", "Hello there.", "-o", "-", "--raw", "--seed", "1").data
+    assert (heard / "aplay.sound").read_bytes() == raw
+
+
+def test_on_a_terminal_without_output_it_plays(vox: Vox, players: Any, monkeypatch: Any) -> None:
+    heard = players("ffplay")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert vox("speak", "Hello.").status == 0
+    assert (heard / "ffplay.sound").stat().st_size == 2 * 24_000 * 2 // 10
+
+
+def test_a_player_that_wants_a_file_gets_one(vox: Vox, players: Any) -> None:
+    players("afplay", script='cp "$1" heard.wav\n')
+    assert vox("speak", "Hello.", "--play", "--seed", "1").status == 0
+    vox("speak", "Hello.", "-o", "a.wav", "--seed", "1")
+    sound = Path("heard.wav").read_bytes()
+    assert sound[:4] == b"RIFF"
+    assert sound[-9600:] == Path("a.wav").read_bytes()[-9600:]
+
+
+def test_a_file_can_be_written_and_played_at_once(vox: Vox, players: Any) -> None:
+    heard = players("play")
+    assert vox("speak", "Hello.", "-o", "a.wav", "--play").status == 0
+    assert Path("a.wav").exists()
+    assert (heard / "play.sound").stat().st_size
+
+
+def test_the_first_known_player_is_taken(players: Any) -> None:
+    assert play.find_player() is None
+    players("play", "ffplay", "aplay", "paplay")
+    assert play.find_player() == "paplay"
+
+
+def test_the_library_is_preferred_where_it_works(players: Any, monkeypatch: Any) -> None:
+    players("aplay")
+    monkeypatch.setattr(play, "LIBRARY", "wave")  # any module that is there
+    assert play.find_player() == "wave"
+
+
+def test_without_a_player_it_says_how_to_get_a_file(vox: Vox, players: Any, checkpoint: Any) -> None:
+    result = vox("speak", "Hello.", "--play")
+    assert result.status == 1
+    assert re.fullmatch(r"Error: There is nothing to play sound with: [^\n]+\n", result.err)
+    assert not checkpoint.loads
+
+
+@pytest.mark.parametrize("name", ["aplay", "pw-play"])
+@pytest.mark.parametrize("text", ["Hello.", "A long text. " * 50])
+def test_a_player_that_fails_is_one_sentence(vox: Vox, players: Any, name: str, text: str) -> None:
+    players(name, script="echo 'no sound card.' >&2; exit 3\n")
+    result = vox("speak", text, "--play")
+    assert result.status == 1
+    expected = f"{name} could not play the speech (no sound card): write a file with -o instead."
+    assert result.err == f"Error: {expected}\n"
+
+
+def test_when_speaking_fails_the_player_is_stopped(vox: Vox, players: Any) -> None:
+    players("aplay", script="exec sleep 600\n")
+    result = vox("speak", "Fine. This is unspeakable.", "--play")
+    assert (result.status, result.err) == (1, "Error: The model fell silent: use another seed.\n")
