@@ -86,8 +86,8 @@ def read_audio(path: Path) -> Audio:
 def _mono_blocks(file: Any) -> Iterator[np.ndarray]:
     """Yield an open sound file's channels, averaged, until it gives no more.
 
-    Not by `file.blocks()`, which fills up with stray memory where a damaged file ends early.  An MP3
-    is read at once: soundfile seeks after every read, and the MP3 decoder loses its state by that.
+    Not by `file.blocks()`, which fills up with stray memory where a damaged file ends early.  An
+    MP3 is read at once: soundfile seeks after every read, and the MP3 decoder loses its state then.
     """
     size = -1 if file.format == "MP3" else 2**18
     while len(block := file.read(size, dtype="float32", always_2d=True)):
