@@ -397,7 +397,8 @@ def test_the_native_model_keeps_the_promised_rate_beside_an_emotion() -> None:
 def test_the_native_model_suggests_an_emotion_by_numbers_and_says_so() -> None:
     told = render(understand("sad"), "native")
     assert told.controls.rate == EMOTION_NUMBERS["sad"]["rate"]
-    assert told.approximated == ("emotion sad: only suggested by rate, pitch, loudness, pauses",)
+    (near,) = told.approximated
+    assert near == "emotion sad: only suggested by rate, pitch, pitch range, loudness, pauses"
 
 
 def test_a_stronger_emotion_moves_the_numbers_further() -> None:

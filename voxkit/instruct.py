@@ -34,7 +34,7 @@ FAMILIES: tuple[Family, ...] = typing.get_args(Family)
 
 # The numbers each family can be given exactly, by conditioning or by processing what it made.
 NUMERIC: Mapping[Family, tuple[str, ...]] = {
-    "native": ("rate", "pitch_st", "energy_db", "pause"),
+    "native": ("rate", "pitch_st", "pitch_range", "energy_db", "pause"),
     "cosyvoice2": ("rate", "energy_db", "pause"),
     "cosyvoice3": ("rate", "energy_db", "pause"),
 }
@@ -56,6 +56,14 @@ VOICING_NUMBERS: Mapping[str, Mapping[str, float]] = {
     "whisper": {"rate": 0.92, "energy_db": -9.0},
     "soft": {"rate": 0.95, "energy_db": -5.0},
     "shout": {"rate": 0.95, "pitch_st": 3.0, "energy_db": 8.0},
+}
+
+_NAMES = {
+    "rate": "rate",
+    "pitch_st": "pitch",
+    "pitch_range": "pitch range",
+    "energy_db": "loudness",
+    "pause": "pauses",
 }
 
 # The requests that the hub models were trained on, word for word: others are often read aloud.
@@ -286,9 +294,8 @@ def _approximate(
 
 def _near(what: str, used: list[str], approximated: list[str], unsupported: list[str]) -> None:
     """Report a manner that no words can ask for: suggested by numbers, or not even that."""
-    names = {"rate": "rate", "pitch_st": "pitch", "energy_db": "loudness", "pause": "pauses"}
     if used:
-        means = ", ".join(names.get(name, name) for name in used)
+        means = ", ".join(_NAMES[name] for name in used)
         approximated.append(f"{what}: only suggested by {means}")
     else:
         unsupported.append(what)
