@@ -27,7 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("modules",),
     ("audio",),
     ("reference", "voice"),
-    ("tokenizer", "generator", "decoder"),
+    ("tokenizer", "generator", "decoder", "cosyvoice_front", "cosyvoice_weights"),
     ("engine", "cosyvoice"),
     ("checkpoint",),
     ("__init__",),

@@ -117,6 +117,83 @@ class PhoneGeneratorSpec:
 
 
 @dataclass(frozen=True)
+class BpeTextSpec:
+    """Text as Qwen2 byte-level BPE ids; special tokens are recognised anywhere in it."""
+
+    kind: Literal["bpe"]
+    vocabulary_file: str
+    merges_file: str
+    first_special_id: int
+    special_tokens: tuple[str, ...]  # their ids follow one another
+    end_of_prompt: str  # ends an instruction
+    system_prompt: str  # comes before everything that the model is told; empty for none
+
+
+@dataclass(frozen=True)
+class OnnxTokenizerSpec:
+    """Speech tokenizer from an ONNX file: Whisper's log-mel → tokens at 25 Hz."""
+
+    kind: Literal["onnx"]
+    file: str
+    sample_rate: int
+    bins: int
+    frames_per_token: int
+    codebook: int
+    window_frames: int  # longest input; longer speech goes in windows …
+    overlap_frames: int  # … that overlap by this much
+
+
+@dataclass(frozen=True)
+class OnnxSpeakerSpec:
+    """Speaker encoder from an ONNX file: Kaldi's filter bank, its mean removed → one vector."""
+
+    kind: Literal["onnx"]
+    file: str
+    sample_rate: int
+    bins: int
+    embedding: int
+
+
+@dataclass(frozen=True)
+class BpeGeneratorQuirks:
+    """What the public implementation's LM does differently; followed only in compat mode."""
+
+    mask_only_first_stop_id: bool = False  # below the minimum length the other stop ids may end it
+    prefix_counts_as_text: bool = False  # the system prompt lengthens the maximum
+    text_stream_decodes_before_text: bool = False  # if only the system prompt precedes the speech
+    text_stream_one_burst_per_piece: bool = False  # text that allows more waits for the next piece
+    text_stream_drops_prompt: bool = False  # the end of text discards unread reference tokens
+    text_stream_refeeds_last: bool = False  # and reads what it read last once more
+    text_stream_unlimited: bool = False  # and sets no minimum or maximum length
+
+
+@dataclass(frozen=True)
+class BpeGeneratorSpec:
+    """Token LM of the CosyVoice family: [start][text ids …][task][speech tokens …]."""
+
+    kind: Literal["bpe"]
+    transformer: TransformerSpec
+    sampling: SamplingSpec
+    text_vocabulary: int  # rows of the text embedding
+    speech_vocabulary: int  # rows of the speech embedding and of the head, special ids included
+    head_bias: bool
+    marks: Literal["own", "speech"]  # the table whose rows `start_id` and `task_id` are
+    start_id: int
+    task_id: int
+    end_id: int  # ends the utterance
+    fill_id: int  # asks for more text where text is streamed
+    first_stop_id: int  # this id and all above it end the utterance, should they be drawn
+    min_tokens_per_text_id: float
+    max_tokens_per_text_id: float
+    interleaved_text: int  # text streamed in: so many text ids …
+    interleaved_speech: int  # … then so many speech tokens
+    prompt_end_id: int | None  # text streamed in: prompt text up to this id comes before all else
+    silent_tokens: tuple[int, ...]  # in a run of these …
+    silent_run: int  # … no more than so many are spoken
+    quirks: BpeGeneratorQuirks = BpeGeneratorQuirks()
+
+
+@dataclass(frozen=True)
 class FlowSpec:
     """Conditional flow matching: Euler steps on a cosine schedule with classifier-free guidance."""
 
@@ -269,11 +346,19 @@ class HiftSpec:
 
 
 @dataclass(frozen=True)
+class StreamQuirks:
+    """What the public implementation's streaming does differently; followed only in compat mode."""
+
+    keep_hop_between_requests: bool = False  # a second request starts with the hop of the first
+
+
+@dataclass(frozen=True)
 class StreamSpec:
     """Hops of streamed speech, in tokens: the first, then doubling up to the largest."""
 
     first_hop: int
     max_hop: int
+    quirks: StreamQuirks = StreamQuirks()
 
 
 @dataclass(frozen=True)
@@ -301,7 +386,47 @@ class ModelSpec:
         return round(self.mel.frame_rate / self.token_rate)
 
 
-def read_spec(path: Path) -> ModelSpec:
+@dataclass(frozen=True)
+class CosyVoiceSpec:
+    """All numbers of one model of the CosyVoice family, whose weights come from the hub."""
+
+    name: str
+    family: Literal["cosyvoice2", "cosyvoice3"]
+    revision: str
+    description: str
+    licence: str
+    mel: MelSpec
+    token_rate: int
+    text: BpeTextSpec
+    tokenizer: OnnxTokenizerSpec
+    speaker: OnnxSpeakerSpec
+    generator: BpeGeneratorSpec
+    decoder: EncodedFlowSpec
+    vocoder: HiftSpec
+    stream: StreamSpec
+
+    @property
+    def mel_per_token(self) -> int:
+        """Mel frames per speech token."""
+        return round(self.mel.frame_rate / self.token_rate)
+
+
+AnySpec = ModelSpec | CosyVoiceSpec
+
+
+def without_quirks(spec: T) -> T:
+    """Return a spec, or a part of one, that follows no quirk: what is used outside compat mode."""
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(spec):  # type: ignore[arg-type]
+        value = getattr(spec, field.name)
+        if field.name == "quirks":
+            changes["quirks"] = type(value)()
+        elif dataclasses.is_dataclass(value):
+            changes[field.name] = without_quirks(value)
+    return dataclasses.replace(spec, **changes)  # type: ignore[type-var]
+
+
+def read_spec(path: Path) -> AnySpec:
     """Read a `config.json`.  Raises `SpecError` naming the file and the entry that is wrong."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -310,6 +435,8 @@ def read_spec(path: Path) -> ModelSpec:
         raise SpecError(f"{path} is missing: this folder holds no voxkit model.") from None
     except ValueError as error:
         raise SpecError(f"{path} is not valid JSON ({error}).") from None
+    if isinstance(data, dict) and data.get("family") in ("cosyvoice2", "cosyvoice3"):
+        return from_dict(CosyVoiceSpec, data, path.name)
     return from_dict(ModelSpec, data, path.name)
 
 

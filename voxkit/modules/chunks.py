@@ -62,12 +62,13 @@ class KeyValues:
         ]
         return KeyValues(kept[0], kept[1], self.length - (stop - first))
 
-    def copy(self) -> KeyValues:
-        """Return a state that can be continued without using this one up."""
+    def shared(self) -> KeyValues:
+        """Return a state from which any number of continuations can start.
+
+        It has no spare room, so the first frames added to it go to larger memory of their own.
+        """
         return KeyValues(
-            self.keys[:, :, : self.length].clone(),
-            self.values[:, :, : self.length].clone(),
-            self.length,
+            self.keys[:, :, : self.length], self.values[:, :, : self.length], self.length
         )
 
 

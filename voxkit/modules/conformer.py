@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -185,6 +185,14 @@ class ConformerState:
     blocks: tuple[BlockState, ...]
     up: Tensor  # (B, D, 4) at the mel rate
     up_blocks: tuple[BlockState, ...]
+
+    def shared(self) -> ConformerState:
+        """Return a state from which any number of continuations can start."""
+        blocks, up_blocks = (
+            tuple(BlockState(block.seen.shared(), block.offsets) for block in stack)
+            for stack in (self.blocks, self.up_blocks)
+        )
+        return replace(self, blocks=blocks, up_blocks=up_blocks)
 
 
 class ConformerEncoder(nn.Module):

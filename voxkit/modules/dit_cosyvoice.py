@@ -99,9 +99,9 @@ class DitState:
         seen = tuple(s.without(first, stop) for s in self.seen)
         return DitState(self.frames, self.convs, seen)
 
-    def copy(self) -> DitState:
-        """Return a state that can be continued without using this one up."""
-        return DitState(self.frames, self.convs, tuple(s.copy() for s in self.seen))
+    def shared(self) -> DitState:
+        """Return a state from which any number of continuations can start."""
+        return DitState(self.frames, self.convs, tuple(s.shared() for s in self.seen))
 
 
 class RotaryDit(nn.Module):

@@ -266,9 +266,12 @@ class FlowDecoder:
         mel = torch.cat(pieces, dim=2) if pieces else state.prompt[:, :, :0]
         return mel[:, :, max(0, state.prompt.shape[2] - before) :], state
 
-    def copy(self, state: FlowState) -> FlowState:
-        """Return a state that can be continued without using up `state`."""
-        return replace(state, estimator=tuple(s.copy() for s in state.estimator))
+    def shared(self, state: FlowState) -> FlowState:
+        """Return a state from which any number of continuations can start."""
+        encoder = state.encoder
+        if isinstance(encoder, ConformerState):
+            encoder = encoder.shared()
+        return replace(state, encoder=encoder, estimator=tuple(s.shared() for s in state.estimator))
 
     def advance(self, count: int, state: FlowState, *, last: bool) -> tuple[Tensor, FlowState]:
         """Decode the first `count` pending tokens, wherever that ends → mel (1, M, rate · count).

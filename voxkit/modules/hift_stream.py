@@ -128,7 +128,7 @@ class HiftVocoder:
     def _source(
         self, mel: Tensor, state: HiftState, sourced: int, last: bool
     ) -> tuple[Tensor, Tensor]:
-        """Make the source (1, s) of frames `state.sourced` to `sourced`; return the phase after it."""
+        """Make the source (1, s) of the frames up to `sourced`; return it and the phase after."""
         spec, frames = self.spec, sourced - state.sourced
         start = max(state.start, state.sourced - self.reach.f0_left)
         f0 = self.net.f0(mel[:, :, start - state.start :])[:, state.sourced - start :]

@@ -146,10 +146,10 @@ class UnetState:
         )
         return UnetState(stages, self.convs)
 
-    def copy(self) -> UnetState:
-        """Return a state that can be continued without using this one up."""
+    def shared(self) -> UnetState:
+        """Return a state from which any number of continuations can start."""
         stages = tuple(
-            StageState(stage.convs, tuple(seen.copy() for seen in stage.seen))
+            StageState(stage.convs, tuple(seen.shared() for seen in stage.seen))
             for stage in self.stages
         )
         return UnetState(stages, self.convs)

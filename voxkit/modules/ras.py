@@ -1,0 +1,59 @@
+"""Repetition-aware sampling: draw from the likeliest tokens, but not again what was just said.
+
+CosyVoice 2 (arXiv 2412.10117) after VALL-E 2 (arXiv 2406.05370).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from voxkit.spec import SamplingSpec
+
+Draw = Callable[[Tensor], int]  # weights (K,), not necessarily of sum 1 → an index
+
+
+def multinomial(generator: torch.Generator) -> Draw:
+    """Return a draw that uses `generator`, on CPU."""
+
+    def draw(weights: Tensor) -> int:
+        return int(torch.multinomial(weights, 1, replacement=True, generator=generator))
+
+    return draw
+
+
+def nucleus(probabilities: Tensor, top_p: float, top_k: int) -> tuple[Tensor, Tensor]:
+    """Return ids and probabilities of the likeliest tokens, likeliest first.
+
+    They are taken one by one while those before sum to less than `top_p`, at most `top_k`.
+    """
+    ordered, ids = probabilities.sort(descending=True, stable=True)
+    total, count = torch.zeros((), dtype=ordered.dtype), 0
+    for value in ordered[:top_k]:
+        if total >= top_p:
+            break
+        total = total + value
+        count += 1
+    return ids[:count], ordered[:count]
+
+
+def repetition_aware(
+    logits: Tensor, history: Sequence[int], sampling: SamplingSpec, draw: Draw
+) -> int:
+    """Choose the next token from logits (K,) on CPU, given the tokens so far.
+
+    Draws from the nucleus; if the token was said `repeat_limit` times in the last `repeat_window`,
+    draws again from all others.  At temperature 0 the likeliest token is taken.
+    """
+    if sampling.temperature == 0:
+        return int(logits.argmax())
+    scores = (logits.float() / sampling.temperature).log_softmax(dim=0)
+    ids, weights = nucleus(scores.softmax(dim=0), sampling.top_p, sampling.top_k)
+    token = int(ids[draw(weights)])
+    recent = history[max(0, len(history) - sampling.repeat_window) :]
+    if sum(said == token for said in recent) >= sampling.repeat_limit:
+        scores[token] = -torch.inf
+        token = draw(scores.softmax(dim=0))
+    return token
