@@ -9,16 +9,35 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+REPO = "someone/Tiny"
+SMALL = (".json", ".yaml", ".txt")  # kept in git; everything else is large
+FILES = {
+    "cosyvoice2.yaml": b"sample_rate: 24000\n",
+    "llm.pt": bytes(range(256)) * 4,
+    "flow.pt": b"flow" * 50,
+    "hift.pt": b"hift" * 30,
+    "speech_tokenizer_v2.onnx": b"tokens" * 40,
+    "campplus.onnx": b"speaker" * 40,
+    "CosyVoice-BlankEN/vocab.json": b'{"a": 0}',
+    "CosyVoice-BlankEN/merges.txt": b"a b\n",
+    "flow.decoder.estimator.fp32.onnx": b"needed by nobody" * 100,
+    "README.md": b"# Tiny\n",
+}
+NEEDED = [path for path in FILES if path not in ("README.md", "flow.decoder.estimator.fp32.onnx")]
 
 
 @dataclass
 class FakeHub:
     """What the server offers, how it misbehaves, and what it was asked for."""
 
-    repo: str
-    files: dict[str, bytes]
+    repo: str = REPO
+    files: dict[str, bytes] = field(default_factory=lambda: dict(FILES))
     commit: str = COMMIT
     endpoint: str = ""
     requests: list[tuple[str, str, str]] = field(default_factory=list)  # method, path, Range
@@ -26,6 +45,11 @@ class FakeHub:
     cut_after: dict[str, list[int]] = field(default_factory=dict)  # bytes before each hang-up
     instead: dict[str, bytes] = field(default_factory=dict)  # sent in place of the content
     ignore_range: bool = False
+    storage: str = ""  # address of another server that large files are to be fetched from
+    tokens: list[str] = field(default_factory=list)  # Authorization of every request
+    stall_in: str = ""  # the file after whose first 100 bytes nothing more comes
+    stalled: threading.Event = field(default_factory=threading.Event)
+    released: threading.Event = field(default_factory=threading.Event)
 
     def asked(self, method: str, ending: str = "") -> list[str]:
         """Return the ranges of the requests made so far with this method for such files."""
@@ -35,9 +59,26 @@ class FakeHub:
 
 def etag(path: str, content: bytes) -> str:
     """Return the hub's checksum: sha256 of a large file, the git hash of a small text."""
-    if path.endswith((".json", ".yaml", ".txt")):
+    if path.endswith(SMALL):
         return hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
     return hashlib.sha256(content).hexdigest()
+
+
+def point_to(endpoint: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the hub library of this process use this server and this cache."""
+    template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    for name, value in {
+        "ENDPOINT": endpoint,
+        "HUGGINGFACE_CO_URL_TEMPLATE": template,
+        "AGENT_HARNESSES_PATH": str(home / "harnesses.json"),
+        "HF_HUB_DISABLE_IMPLICIT_TOKEN": True,
+        "HF_HUB_OFFLINE": False,
+    }.items():
+        monkeypatch.setattr(constants, name, value)
+    monkeypatch.setenv("HF_HOME", str(home))
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.delenv("HUGGINGFACE_HUB_CACHE", raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
 @contextmanager
@@ -60,6 +101,7 @@ def serve(hub: FakeHub) -> Iterator[FakeHub]:
         def _answer(self) -> None:
             wanted = self.headers.get("Range", "")
             hub.requests.append((self.command, self.path.partition("?")[0], wanted))
+            hub.tokens.append(self.headers.get("Authorization", ""))
             if hub.refusal is not None:
                 status, code = hub.refusal
                 return self._send(status, {"X-Error-Code": code}, b"")
@@ -85,6 +127,10 @@ def serve(hub: FakeHub) -> Iterator[FakeHub]:
         def _file(self, name: str, wanted: str) -> None:
             content = hub.files[name]
             head = {"X-Repo-Commit": hub.commit, "ETag": f'"{etag(name, content)}"'}
+            if hub.storage and not name.endswith(SMALL):
+                head["X-Linked-ETag"], head["X-Linked-Size"] = head.pop("ETag"), str(len(content))
+                head["Location"] = f"{hub.storage}{self.path}"
+                return self._send(302, head, b"elsewhere")
             if self.command == "HEAD":
                 return self._send(200, head, content)
             body, status = hub.instead.get(name, content), 200
@@ -94,6 +140,11 @@ def serve(hub: FakeHub) -> Iterator[FakeHub]:
                     return self._send(416, {}, b"")
                 head["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
                 body, status = body[start:], 206
+            if name == hub.stall_in and self.command == "GET":
+                self._send(status, head, body, 100)
+                hub.stalled.set()
+                hub.released.wait(30)
+                return None
             cuts = hub.cut_after.get(name)
             return self._send(status, head, body, cuts.pop(0) if cuts else None)
 
@@ -117,6 +168,7 @@ def serve(hub: FakeHub) -> Iterator[FakeHub]:
     try:
         yield hub
     finally:
+        hub.released.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import runpy
 import shutil
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_hub import COMMIT, FakeHub, serve
+from fake_hub import COMMIT, FILES, NEEDED, REPO, FakeHub, point_to, serve
 from huggingface_hub import (
     close_session,
     constants,
@@ -26,21 +27,7 @@ from voxkit import catalogue, download, hub
 from voxkit.catalogue import HubFile, HubModel
 from voxkit.errors import ModelError
 
-REPO = "someone/Tiny"
 OTHER_COMMIT = "f" * 40
-FILES = {
-    "cosyvoice2.yaml": b"sample_rate: 24000\n",
-    "llm.pt": bytes(range(256)) * 4,
-    "flow.pt": b"flow" * 50,
-    "hift.pt": b"hift" * 30,
-    "speech_tokenizer_v2.onnx": b"tokens" * 40,
-    "campplus.onnx": b"speaker" * 40,
-    "CosyVoice-BlankEN/vocab.json": b'{"a": 0}',
-    "CosyVoice-BlankEN/merges.txt": b"a b\n",
-    "flow.decoder.estimator.fp32.onnx": b"needed by nobody" * 100,
-    "README.md": b"# Tiny\n",
-}
-NEEDED = [path for path in FILES if path not in ("README.md", "flow.decoder.estimator.fp32.onnx")]
 LLM = FILES["llm.pt"]
 
 
@@ -66,14 +53,8 @@ class Recorder:
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     """A running hub with `FILES`, and an empty cache in `tmp_path`."""
-    for name in ("HF_HOME", "HF_HUB_CACHE"):
-        monkeypatch.setattr(constants, name, str(tmp_path / name.lower()))
-    monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "harnesses.json"))
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with serve(FakeHub(REPO, dict(FILES))) as running:
-        point_to(running.endpoint, monkeypatch)
+    with serve(FakeHub()) as running:
+        point_to(running.endpoint, tmp_path, monkeypatch)
         yield running
 
 
@@ -82,12 +63,6 @@ def _one_session() -> Iterator[None]:
     """Close the library's session once: making one reads all certificates of the machine."""
     yield
     close_session()
-
-
-def point_to(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
 
 
 @pytest.fixture
@@ -131,9 +106,9 @@ def test_known_models_have_pinned_commits_sizes_and_checksums() -> None:
         assert not unchecked
 
 
-def test_asking_what_is_known_imports_neither_torch_nor_the_hub_library() -> None:
+def test_looking_around_imports_neither_torch_nor_the_hub_library() -> None:
     code = (
-        "import sys; from voxkit import hub; hub.known(); "
+        "import sys; from voxkit import hub; hub.known(); hub.cached(); hub.locate('cosyvoice2'); "
         "sys.exit(len({'torch', 'huggingface_hub', 'httpx2'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -158,6 +133,28 @@ def test_a_local_folder_is_a_model_by_its_path(server: FakeHub, tmp_path: Path) 
     folder.mkdir()
     assert hub.locate(folder) == hub.pull(str(folder)) == folder
     assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"XDG_CACHE_HOME": "/x"},
+        {"HF_HOME": "~/models", "XDG_CACHE_HOME": "/x"},
+        {"HF_HOME": "/a", "HUGGINGFACE_HUB_CACHE": "/b"},
+        {"HF_HOME": "$HOME/a", "HUGGINGFACE_HUB_CACHE": "/b", "HF_HUB_CACHE": "$HOME/c"},
+    ],
+)
+def test_the_cache_is_where_the_hub_library_has_it(
+    given: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("XDG_CACHE_HOME", "HF_HOME", "HUGGINGFACE_HUB_CACHE", "HF_HUB_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    library = runpy.run_path(constants.__file__)
+    assert str(hub.cache_folder()) == library["HF_HUB_CACHE"]
+    assert str(catalogue.home_folder()) == library["HF_HOME"]
 
 
 # ---- pull -------------------------------------------------------------------------------------
@@ -188,8 +185,10 @@ def test_a_whole_model_is_not_asked_for_again(server: FakeHub, tiny: HubModel) -
 def test_the_hub_library_finds_what_voxkit_fetched(tiny: HubModel) -> None:
     folder = hub.pull("tiny")
     for path in NEEDED:
-        assert try_to_load_from_cache(REPO, path, revision=COMMIT) == str(folder / path)
-    scan = scan_cache_dir(constants.HF_HUB_CACHE)
+        assert try_to_load_from_cache(
+            REPO, path, revision=COMMIT, cache_dir=hub.cache_folder()
+        ) == str(folder / path)
+    scan = scan_cache_dir(hub.cache_folder())
     assert scan.warnings == []
     assert [(repo.repo_id, repo.size_on_disk) for repo in scan.repos] == [(REPO, tiny.size)]
 
@@ -197,7 +196,7 @@ def test_the_hub_library_finds_what_voxkit_fetched(tiny: HubModel) -> None:
 def test_voxkit_finds_what_the_hub_library_fetched(server: FakeHub, tiny: HubModel) -> None:
     for path in NEEDED:
         assert hub.locate("tiny") is None
-        found = hf_hub_download(REPO, path, revision=COMMIT, cache_dir=constants.HF_HUB_CACHE)
+        found = hf_hub_download(REPO, path, revision=COMMIT, cache_dir=hub.cache_folder())
     assert hub.locate("tiny") == Path(found).parents[1]
     assert hub.verify("tiny") == []
 
@@ -207,6 +206,20 @@ def test_a_connection_that_breaks_is_taken_up_again(server: FakeHub, tiny: HubMo
     folder = hub.pull("tiny")
     assert server.asked("GET", "llm.pt") == ["", "bytes=100-", "bytes=150-"]
     assert (folder / "llm.pt").read_bytes() == LLM
+
+
+def test_large_files_come_from_another_server_which_never_sees_the_token(
+    server: FakeHub, tiny: HubModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", False)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    with serve(FakeHub(cut_after={"llm.pt": [100]})) as storage:
+        server.storage = storage.endpoint
+        folder = hub.pull("tiny")
+    assert (folder / "llm.pt").read_bytes() == LLM
+    assert storage.asked("GET", "llm.pt") == ["", "bytes=100-"]
+    assert {*storage.tokens} == {""}
+    assert "Bearer hf_secret" in server.tokens
 
 
 def test_a_broken_download_is_continued_by_the_next_pull(server: FakeHub, tiny: HubModel) -> None:
@@ -298,11 +311,11 @@ def test_a_refusal_of_the_hub_is_one_sentence(
 
 
 def test_a_hub_out_of_reach_is_one_sentence(
-    tiny: HubModel, monkeypatch: pytest.MonkeyPatch
+    tiny: HubModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    point_to(f"http://127.0.0.1:{port}", monkeypatch)
+    point_to(f"http://127.0.0.1:{port}", tmp_path, monkeypatch)
     with pytest.raises(ModelError, match="cannot be reached .*check the network"):
         hub.pull("tiny")
 
@@ -508,8 +521,7 @@ def test_the_cache_lists_whole_models_only(server: FakeHub, tiny: HubModel) -> N
 
 
 def test_removing_leaves_nothing_of_the_model(server: FakeHub, tiny: HubModel) -> None:
-    hub.pull("tiny")
-    server.files["llm.pt"] = LLM
+    hub.converted(hub.pull("tiny"), "cosyvoice2", lambda old, new: None)
     assert hub.remove("tiny") == tiny.size
     assert [p for p in hub.cache_folder().rglob("*") if p.is_file()] == []
     with pytest.raises(ModelError, match="tiny is not on this machine"):
@@ -539,3 +551,13 @@ def test_damage_reads_a_git_hash(tmp_path: Path) -> None:
     file.write_bytes(b"hello\n")
     assert download.damage(file, 6, ["ce013625030ba8dba906f756967f9e9ca394464a"]) is None
     assert download.damage(file, 6, ["0e013625030ba8dba906f756967f9e9ca394464a"]) is not None
+
+
+def test_a_repair_drops_the_conversion_of_the_damaged_files(tiny: HubModel) -> None:
+    folder = hub.pull("tiny")
+    made = hub.converted(folder, "cosyvoice2", lambda old, new: None)
+    assert hub.pull("tiny") == folder
+    assert hub.info("tiny").converted == (made,)
+    (folder / "llm.pt").resolve().write_bytes(b"?")
+    hub.pull("tiny")
+    assert hub.info("tiny").converted == ()

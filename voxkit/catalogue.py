@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -95,11 +96,23 @@ def is_commit(revision: str) -> bool:
     return _COMMIT.fullmatch(revision) is not None
 
 
-def cache_folder() -> Path:
-    """Return the hub cache (see HF_HOME and HF_HUB_CACHE), which other programs share."""
-    from huggingface_hub import constants
+def home_folder() -> Path:
+    """Return the folder of everything that comes from the hub, by the hub library's variables.
 
-    return Path(constants.HF_HUB_CACHE)
+    They are read here because importing the library takes longer than `models list`.
+    """
+    above = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    return _expanded(os.environ.get("HF_HOME", f"{above}/huggingface"))
+
+
+def cache_folder() -> Path:
+    """Return the hub cache, which other programs share."""
+    older = os.environ.get("HUGGINGFACE_HUB_CACHE", str(home_folder() / "hub"))
+    return _expanded(os.environ.get("HF_HUB_CACHE", older))
+
+
+def _expanded(path: str) -> Path:
+    return Path(os.path.expandvars(os.path.expanduser(path)))
 
 
 def resolve(name: str | Path) -> Source:

@@ -7,12 +7,14 @@ conversion is renamed into place when it is finished: what has its final name is
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from voxkit.catalogue import home_folder
 from voxkit.errors import ModelError
 
 _SOURCES = {".pt", ".onnx", ".json", ".yaml", ".safetensors"}
@@ -53,13 +55,16 @@ def converted(
 def existing(folder: Path) -> tuple[Path, ...]:
     """Return the finished conversions that were made of a folder, older ones included."""
     home, identity = _home(folder)
-    return tuple(p for p in sorted(home.glob(f"{identity}-*")) if p.suffix != ".part")
+    return tuple(p for p in sorted(home.glob(f"{glob.escape(identity)}-*")) if p.suffix != ".part")
 
 
 def drop(folder: Path) -> None:
     """Delete every conversion of a folder, because the folder changes or goes."""
     home, identity = _home(folder)
-    for path in [*home.glob(f"{identity}-*"), *home.glob(f".{identity}-*.lock")]:
+    for path in [
+        *home.glob(f"{glob.escape(identity)}-*"),
+        *home.glob(f".{glob.escape(identity)}-*.lock"),
+    ]:
         if path.is_dir():
             shutil.rmtree(path)
         else:
@@ -70,10 +75,8 @@ def _home(folder: Path) -> tuple[Path, str]:
     """Return where the conversions of a folder lie and what their names begin with."""
     if _is_snapshot(folder):
         return folder.parent.parent / "voxkit", folder.name
-    from huggingface_hub import constants
-
     place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]
-    return Path(constants.HF_HOME) / "voxkit", f"{folder.resolve().name}-{place}"
+    return home_folder() / "voxkit", f"{folder.resolve().name}-{place}"
 
 
 def _is_snapshot(folder: Path) -> bool:
@@ -88,7 +91,8 @@ def _stamp(folder: Path) -> str:
     """Return what changes when the files of a local folder do; a snapshot's files never change."""
     if _is_snapshot(folder):
         return ""
-    stats = [(p.name, p.stat()) for p in sorted(folder.iterdir()) if p.suffix in _SOURCES]
+    sources = (p for p in sorted(folder.iterdir()) if p.suffix in _SOURCES and p.is_file())
+    stats = [(path.name, path.stat()) for path in sources]
     text = repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
     return hashlib.sha256(text.encode()).hexdigest()[:12] + "-"
 
@@ -106,12 +110,9 @@ def _convert(folder: Path, final: Path, convert: Callable[[Path, Path], None]) -
     part.mkdir()
     try:
         convert(folder, part)
-        for path in part.rglob("*"):
-            if path.is_file():
-                with path.open("rb+") as file:
-                    os.fsync(
-                        file.fileno()
-                    )  # after a power cut a finished name means finished bytes
+        for path in (p for p in part.rglob("*") if p.is_file()):
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())  # even after a power cut, a final name means all bytes
         part.rename(final)
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -121,11 +121,11 @@ def remove(name: str | Path) -> int:
         raise ModelError(
             f"{source.folder} is a folder of yours: voxkit removes only its downloads."
         )
-    repo, commit = source.repo_folder, source.commit
+    repo = source.repo_folder
     if not repo.is_dir():
         raise ModelError(f"{source.name} is not on this machine: there is nothing to remove.")
     try:
-        return _delete(source, repo, commit)
+        return _delete(repo, source.commit)
     except OSError as error:
         raise ModelError(f"{repo} cannot be removed ({error.strerror or error}).") from error
 
@@ -216,15 +216,15 @@ def _fetch_missing(source: Source, watcher: Watcher) -> Path:
     return folder
 
 
-def _delete(source: Source, repo: Path, commit: str | None) -> int:
-    """Delete what only this revision uses and return the bytes freed."""
+def _delete(repo: Path, commit: str | None) -> int:
+    """Delete what only this revision uses, and broken downloads; return the bytes freed."""
     before = _bytes_below(repo)
     for ref in [r for r in (repo / "refs").rglob("*") if r.is_file()]:
         if ref.read_text(encoding="utf-8").strip() == commit:
             ref.unlink()
-    if source.snapshot is not None:
-        conversion.drop(source.snapshot)
-        shutil.rmtree(source.snapshot)
+    if commit is not None and (snapshot := repo / "snapshots" / commit).is_dir():
+        conversion.drop(snapshot)
+        shutil.rmtree(snapshot)
     links = [p for p in (repo / "snapshots").rglob("*") if p.is_symlink()]
     kept = {os.path.basename(os.readlink(link)) for link in links}
     for blob in list((repo / "blobs").glob("*")):

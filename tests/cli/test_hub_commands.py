@@ -14,6 +14,7 @@ import pytest
 from fake_hub import COMMIT, FILES, NEEDED, REPO, FakeHub, point_to, serve
 from huggingface_hub import close_session
 
+from voxkit import checkpoint
 from voxkit.cli.app import run
 
 SIZE = sum(len(FILES[path]) for path in NEEDED)
@@ -103,6 +104,22 @@ def test_info_describes_a_known_model_that_is_not_here(
     assert "size\t3.09 GB, 0 bytes on this machine\n" in out
     assert "llm.pt\t2.02 GB, missing\n" in out
     assert server.requests == []
+
+
+def test_the_bundled_model_is_found_but_never_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text('{"family": "native"}')
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    bundled = checkpoint.ModelInfo("voxkit-en", "native", tmp_path, 7, True, "In the box")
+    monkeypatch.setattr(checkpoint, "available", lambda: (bundled,))
+    for command in ("pull", "path"):
+        assert run(["models", command, "voxkit-en"]) == 0
+        assert capsys.readouterr() == (f"{tmp_path}\n", "")
+    assert run(["models", "verify", "voxkit-en"]) == 0
+    assert run(["models", "rm", "voxkit-en"]) == 1
+    assert "voxkit-en is a part of voxkit" in capsys.readouterr().err
+    assert (tmp_path / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize("how", [{"HF_HUB_OFFLINE": "1"}, {"flag": "--offline"}])

@@ -1,0 +1,214 @@
+"""The commands about hub models: fetch one, find it, check it, describe it, delete it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Self
+
+import typer
+
+from voxkit.cli import flags
+from voxkit.cli.output import Bar, Output
+from voxkit.errors import ModelError
+
+if TYPE_CHECKING:
+    from voxkit.hub import HubInfo
+
+
+def _complete_name(incomplete: str) -> list[str]:
+    """Offer the models that have a name to the shell."""
+    from voxkit import hub
+
+    return [model.name for model in hub.known() if model.name.startswith(incomplete)]
+
+
+def _bundled(name: str) -> Path | None:
+    """Return the folder of a model that comes with voxkit, or None."""
+    from voxkit import checkpoint
+
+    return next((m.path for m in checkpoint.available() if m.bundled and m.name == name), None)
+
+
+NameArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="cosyvoice2, cosyvoice3, OWNER/NAME on the hub, or a folder.",
+        autocompletion=_complete_name,
+    ),
+]
+OfflineFlag = Annotated[
+    bool,
+    typer.Option("--offline", help="Use what is on this machine; never the network."),
+]
+
+
+class Watch:
+    """Shows a download: one sentence before it starts, then a bar for each file."""
+
+    def __init__(self, out: Output) -> None:
+        self._out = out
+        self._open = contextlib.ExitStack()  # the bar on show
+        self._bar = Bar()
+        self._done = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open.close()
+
+    def begin(self, model: str, files: int, size: int, folder: Path) -> None:
+        """Say how much will be fetched, and where to."""
+        from voxkit.hub import human
+
+        self._open.close()
+        count = "1 file" if files == 1 else f"{files} files"
+        self._out.note(f"Fetching {model}: {human(size)} in {count} into {folder}.")
+
+    def step(self, words: str, size: int, done: int) -> None:
+        """Start the bar of the next piece of work."""
+        from voxkit.hub import human
+
+        self._open.close()
+        self._done = done
+        self._bar = self._open.enter_context(self._out.bar(f"{words} ({human(size)})", size))
+        self._bar.at(done)
+
+    def advance(self, count: int) -> None:
+        """Move the bar by `count` bytes."""
+        self._done += count
+        self._bar.at(self._done)
+
+
+def pull(
+    name: NameArgument,
+    offline: OfflineFlag = False,
+    json: flags.JsonFlag = False,
+    quiet: flags.QuietFlag = False,
+) -> None:
+    """Fetch a model from the hub, or what is missing or damaged of it, and print its folder."""
+    from voxkit import hub
+
+    out = Output(quiet=quiet, as_json=json)
+    with Watch(out) as watch:
+        folder = hub.pull(_bundled(name) or name, offline=offline, watcher=watch)
+    if json:
+        out.json(_report(_described(name)))
+    else:
+        out.line(str(folder))
+
+
+def path(name: NameArgument, json: flags.JsonFlag = False) -> None:
+    """Print the folder of a model that is on this machine."""
+    from voxkit import hub
+
+    folder = hub.locate(_bundled(name) or name)
+    if folder is None:
+        raise ModelError(
+            f"{name} is not whole on this machine: run `voxkit models pull {name}` first."
+        )
+    out = Output(as_json=json)
+    if json:
+        out.json({"name": name, "path": str(folder)})
+    else:
+        out.line(str(folder))
+
+
+def verify(
+    name: NameArgument, json: flags.JsonFlag = False, quiet: flags.QuietFlag = False
+) -> None:
+    """Check size and checksum of every file of a model; exit with 1 if something is wrong."""
+    from voxkit import hub
+
+    out = Output(quiet=quiet, as_json=json)
+    with Watch(out) as watch:
+        problems = hub.verify(_bundled(name) or name, watcher=watch)
+    if json:
+        listed = [{"file": problem.path, "message": problem.message} for problem in problems]
+        out.json({"name": name, "ok": not problems, "problems": listed})
+    for problem in problems:
+        out.warn(problem.message)
+    model = _described(name)
+    if problems and model.repo is None:
+        raise ModelError(f"{name} is damaged: put back the files named above.")
+    if problems:
+        raise ModelError(f"{name} is damaged: run `voxkit models pull {name}` to repair it.")
+    out.note(f"{name} is whole: {len(model.files)} files are as they should be.")
+
+
+def rm(name: NameArgument, json: flags.JsonFlag = False, quiet: flags.QuietFlag = False) -> None:
+    """Delete a fetched model, its conversion included."""
+    from voxkit import hub
+
+    if _bundled(name):
+        raise ModelError(f"{name} is a part of voxkit and cannot be removed.")
+    freed = hub.remove(name)
+    out = Output(quiet=quiet, as_json=json)
+    if json:
+        out.json({"name": name, "freed": freed})
+    out.note(f"Removed {name}: {hub.human(freed)} freed.")
+
+
+def info(name: NameArgument, json: flags.JsonFlag = False) -> None:
+    """Describe a model: where it comes from, its files, and what of it is on this machine."""
+    from voxkit import hub
+
+    found = _described(name)
+    out = Output(as_json=json)
+    if json:
+        out.json(_report(found))
+        return
+    here = sum(found.present.values())
+    rows = [
+        ("name", found.name),
+        ("description", found.description),
+        ("family", found.family or "unknown"),
+        ("hub", f"{found.repo}@{found.revision}" if found.repo else "a local folder"),
+        ("size", f"{hub.human(found.size)}, {hub.human(here)} on this machine"),
+        ("folder", str(found.folder or "not whole on this machine")),
+        *(("converted", str(folder)) for folder in found.converted),
+        *(
+            (file.path, f"{hub.human(file.size or 0)}{_state(found, file.path, file.size)}")
+            for file in found.files
+        ),
+    ]
+    out.table(("", ""), [row for row in rows if row[1]])
+
+
+def _described(name: str) -> HubInfo:
+    from voxkit import hub
+
+    return dataclasses.replace(hub.info(_bundled(name) or name), name=name)
+
+
+def _state(found: HubInfo, name: str, size: int | None) -> str:
+    if name not in found.present:
+        return ", missing"
+    return "" if size in (None, found.present[name]) else ", incomplete"
+
+
+def _report(found: HubInfo) -> dict[str, object]:
+    """Return what `--json` prints about a model."""
+    return {
+        "name": found.name,
+        "family": found.family,
+        "repo": found.repo,
+        "revision": found.revision,
+        "description": found.description,
+        "path": str(found.folder) if found.folder else None,
+        "bytes": found.size,
+        "files": [
+            {"path": file.path, "bytes": file.size, "present": found.present.get(file.path, 0)}
+            for file in found.files
+        ],
+        "converted": [str(folder) for folder in found.converted],
+    }
