@@ -18,8 +18,8 @@ FILES = sorted((ROOT / "voxkit").rglob("*.py"))
 # each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("spec", "options", "style", "files", "heteronyms", "catalogue", "conversion"),
-    ("numbers", "notation", "phonemes", "wording", "download"),
+    ("spec", "options", "style", "files", "heteronyms", "catalogue"),
+    ("numbers", "notation", "phonemes", "wording", "download", "conversion"),
     ("pronunciation", "phrases", "hub"),
     ("markup", "instruct"),
     ("ssml",),
