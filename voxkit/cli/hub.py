@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from voxkit.hub import HubInfo
 
 
+_WORTH_A_BAR = 1_000_000  # bytes; smaller files would only flicker
+
+
 def _complete_name(incomplete: str) -> list[str]:
     """Offer the models that have a name to the shell."""
     from voxkit import hub
@@ -79,8 +82,9 @@ class Watch:
         from voxkit.hub import human
 
         self._open.close()
-        self._done = done
-        self._bar = self._open.enter_context(self._out.bar(f"{words} ({human(size)})", size))
+        self._done, self._bar = done, Bar()
+        if size >= _WORTH_A_BAR:
+            self._bar = self._open.enter_context(self._out.bar(f"{words} ({human(size)})", size))
         self._bar.at(done)
 
     def advance(self, count: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from voxkit.cli import flags
+from voxkit.cli import flags, hub
 from voxkit.cli.output import Output
 
 app = typer.Typer(help="See the models on this machine.", no_args_is_help=True)
@@ -50,3 +50,10 @@ def list_models(json: flags.JsonFlag = False) -> None:
             for model in found
         ],
     )
+
+
+app.command("pull")(hub.pull)
+app.command("path")(hub.path)
+app.command("verify")(hub.verify)
+app.command("rm")(hub.rm)
+app.command("info")(hub.info)
