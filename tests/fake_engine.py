@@ -9,7 +9,6 @@ import signal
 import sys
 import types
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,19 +18,12 @@ import voxkit
 from voxkit.audio import Audio
 from voxkit.errors import ModelError, TextError
 from voxkit.options import Options
+from voxkit.text import Script, Sentence
 from voxkit.voice import Voice
 
 RATE = 24_000
 CHUNK = 2_400
 FINGERPRINT = "fake:0001"
-
-
-@dataclass(frozen=True)
-class Script:
-    """Text as the engine prepared it."""
-
-    sentences: tuple[str, ...]
-    unsaid: tuple[str, ...]
 
 
 def voice(name: str, pitch: float = 220.0) -> Voice:
@@ -52,7 +44,7 @@ def voice(name: str, pitch: float = 220.0) -> Voice:
 class FakeEngine:
     """Speaks in sine waves whose noise depends on the seed, the voice and the options."""
 
-    spec = SimpleNamespace(name="voxkit-en", family="native")
+    spec = SimpleNamespace(name="voxkit-en", family="native", revision="1")
     fingerprint = FINGERPRINT
     sample_rate = RATE
     default_voice = "anna"
@@ -61,7 +53,8 @@ class FakeEngine:
         """Split at full stops; everything that is not ASCII cannot be said."""
         if not re.search(r"[A-Za-z0-9]", text):
             raise TextError(f"There is nothing to say in {text[:20]!r}.")
-        sentences = tuple(filter(None, (part.strip() for part in text.split("."))))
+        parts = filter(None, (part.strip() for part in text.split(".")))
+        sentences = tuple(Sentence(part, False, part) for part in parts)
         return Script(sentences, tuple(re.findall(r"[^\x00-\x7f]+", text)))
 
     def stream(self, text: str | Script, voice: Voice, options: Options) -> Iterator[Audio]:
@@ -69,7 +62,7 @@ class FakeEngine:
         script = self.prepare(text) if isinstance(text, str) else text
         noise = np.random.default_rng(options.seed)
         time = np.arange(CHUNK) / RATE
-        for sentence in script.sentences:
+        for sentence in (s.text for s in script.sentences):
             if "a bug" in sentence:
                 raise RuntimeError("tensor sizes do not match")
             if "unspeakable" in sentence:

@@ -299,7 +299,9 @@ def test_a_failing_line_stops_no_other_and_is_summed_up(vox: Vox, lines: Any) ->
     assert names() == ["0001_one.wav", "0004_four.wav", "manifest.jsonl"]
 
 
-def test_failed_lines_are_tried_again(vox: Vox, lines: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_lines_are_tried_again(
+    vox: Vox, lines: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lines("One.", "Bad: unspeakable.")
     with monkeypatch.context():
         assert counts(vox) == (1, 0, 0, 1)

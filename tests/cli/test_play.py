@@ -79,7 +79,9 @@ def test_the_library_is_preferred_where_it_works(players: Any, monkeypatch: Any)
     assert play.find_player() == "wave"
 
 
-def test_without_a_player_it_says_how_to_get_a_file(vox: Vox, players: Any, checkpoint: Any) -> None:
+def test_without_a_player_it_says_how_to_get_a_file(
+    vox: Vox, players: Any, checkpoint: Any
+) -> None:
     result = vox("speak", "Hello.", "--play")
     assert result.status == 1
     assert re.fullmatch(r"Error: There is nothing to play sound with: [^\n]+\n", result.err)

@@ -1,4 +1,4 @@
-"""`voxkit clone` and `voxkit voices`: a recording becomes a voice that stays, is shown, and goes."""
+"""`voxkit clone` and `voxkit voices`: voices are made, listed, shown and removed."""
 
 from __future__ import annotations
 

@@ -233,7 +233,7 @@ def batch(
     assert wanted.voice is not None  # Wanted.on always finds or makes one
     facts = {
         "voice": wanted.content,
-        "model": engine.fingerprint,
+        "model": [engine.fingerprint, engine.spec.name, engine.spec.revision],
         "options": dataclasses.asdict(dataclasses.replace(options, seed=0)),
         "format": extension,
         "sample_rate": sample_rate,

@@ -21,6 +21,7 @@ from voxkit.errors import OutputError, TextError
 
 if TYPE_CHECKING:
     from voxkit.audio import Audio
+    from voxkit.text import Script
 
 HOW_TO = """\
 Give voxkit something to say:
@@ -81,6 +82,24 @@ def _checked_argument(text: str) -> str:
     except UnicodeEncodeError:
         raise TextError("The text is not valid UTF-8: put it in a file and use -i.") from None
     return text
+
+
+def early_script(model: str, text: str) -> Script | None:
+    """Prepare a text as a model would, before it is loaded; None where only the model can.
+
+    Raises `TextError` for a text in which the model would find nothing to say.
+    """
+    from voxkit import checkpoint
+    from voxkit.spec import PhoneTextSpec, read_spec
+    from voxkit.text import prepare
+
+    folder = next((m.path for m in checkpoint.available() if m.name == model), Path(model))
+    if not (folder / "config.json").is_file():
+        return None  # loading it will say what is wrong
+    reads = read_spec(folder / "config.json").text
+    if not isinstance(reads, PhoneTextSpec):
+        return None
+    return prepare(text, language=reads.language, max_words=reads.max_words)
 
 
 # ---- where the speech goes --------------------------------------------------------------------
@@ -280,11 +299,12 @@ def speak(
         output, play=play, raw=raw, format=format, sample_rate=sample_rate, force=force
     )
     wanted = wanted_voice(voice, ref_audio, ref_text)
+    early = early_script(model, said)
     from voxkit import checkpoint
 
     with out.bar("Loading the model", None):
         engine = checkpoint.load(model, device=str(device), threads=threads)
-        script = engine.prepare(said)
+        script = early or engine.prepare(said)
         speaker = wanted.on(engine).voice
     assert speaker is not None  # Wanted.on always finds or makes one
     if script.unsaid:

@@ -45,6 +45,11 @@ class Wanted:
                 self.reference, name=self.name or "reference", transcript=self.transcript
             )
             return dataclasses.replace(self, voice=voice)
+        if not engine.default_voice:
+            raise VoiceError(
+                f"{engine.spec.name} has no voice of its own: choose one with --voice, "
+                "or give a recording with --ref-audio."
+            )
         return wanted_voice(engine.default_voice, None, None)
 
 
@@ -65,7 +70,8 @@ def wanted_voice(name: str | None, ref_audio: Path | None, ref_text: str | None)
     if name is not None:
         raise typer.BadParameter("cannot go with --voice", param_hint="--ref-audio")
     audio = read_audio(ref_audio)
-    reference_clip(audio)  # a useless recording is refused before the model is loaded
+    # A useless recording is refused before the model is loaded.
+    reference_clip(audio, whole=ref_text is not None)
     heard = hashlib.sha256(ref_audio.read_bytes() + b"\0" + (ref_text or "").encode())
     return Wanted(ref_audio.stem, None, audio, ref_text, heard.hexdigest())
 
