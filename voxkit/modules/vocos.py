@@ -25,6 +25,15 @@ _LEVEL = 5.0  # natural-log offset: f0 is predicted around e**5 = 148 Hz
 
 
 @dataclass(frozen=True)
+class Excitation:
+    """What the source-filter head filters."""
+
+    f0: Tensor  # (B, 4F) Hz, meaningful where voiced
+    voiced: Tensor  # (B, 4F) 0 or 1
+    noise: Tensor  # (B, S) unit variance
+
+
+@dataclass(frozen=True)
 class HeadState:
     """What the source-filter head must remember between pieces."""
 
@@ -43,7 +52,7 @@ class VocosState:
 
     mel: Tensor  # (B, M, <= 6) mel frames not yet consumed by the first convolution, with its past
     blocks: tuple[Tensor, ...]  # each (B, D, 6): past of the ConvNeXt blocks
-    head: HeadState
+    head: HeadState | IstftState
     generator: torch.Generator | None  # noise of this request
 
 
@@ -58,7 +67,9 @@ class Vocos(nn.Module):
 
         self.backbone = VocosBackbone(mel.bins, spec.width, spec.intermediate, spec.layers)
         self.pitch = nn.Linear(spec.width, 2 * SUBFRAMES)
-        self.head = SourceFilterHead(spec, mel)
+        self.head: SourceFilterHead | IstftHead = (
+            SourceFilterHead(spec, mel) if spec.head == "source-filter" else IstftHead(spec, mel)
+        )
 
     def init_state(self, batch: int, generator: torch.Generator | None = None) -> VocosState:
         """Return the state before the first frame; noise will come from `generator`."""
@@ -85,11 +96,12 @@ class Vocos(nn.Module):
             return empty, VocosState(seen, state.blocks, state.head, state.generator)
         features, blocks = self._features(seen, state.blocks)
         f0, voiced = self.read_pitch(features)
-        f0 = (f0 * pitch_factor * 32).round() / 32  # a grid, so that rounding errors do not drift
+        f0 = f0 * pitch_factor
         hop = self.mel.hop // SUBFRAMES
         samples = f0.shape[1] * hop
         noise = torch.randn(mel.shape[0], samples, generator=state.generator).to(mel.device)
-        wav, head = self.head.step(features, f0, (voiced > 0.5).to(f0), noise, state.head, last)
+        excitation = Excitation(f0, (voiced > 0.5).to(f0), noise)
+        wav, head = self.head.step(features, excitation, state.head, last)
         return wav, VocosState(seen[:, :, -6:], blocks, head, state.generator)
 
     def forward(
@@ -111,7 +123,7 @@ class Vocos(nn.Module):
             used = torch.where(f0 > 0, f0, log_f0.detach().exp())
         if noise is None:
             noise = torch.randn(batch, frames * self.mel.hop, device=mel.device)
-        wav, _ = self.head.step(features, used, voiced, noise, state.head, True)
+        wav, _ = self.head.step(features, Excitation(used, voiced, noise), state.head, True)
         return wav, log_f0.exp(), logits
 
     def read_pitch(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -188,16 +200,15 @@ class SourceFilterHead(nn.Module):
     def step(
         self,
         features: Tensor,
-        f0: Tensor,
-        voiced: Tensor,
-        noise: Tensor,
+        excitation: Excitation,
         state: HeadState,
         last: bool,
     ) -> tuple[Tensor, HeadState]:
-        """features (B, F, D), f0 and voicing (B, 4F), noise (B, S) → wav (B, S'), next state.
+        """features (B, F, D) and what excites the filters → wav (B, S), the state.
 
-        Output lags the source by three quarters of a window; `last` flushes it.
+        Output lags the source by three quarters of a window; `last` lets out the rest.
         """
+        f0, voiced = excitation.f0, excitation.voiced
         x = self.up(features).unflatten(-1, (SUBFRAMES, -1)).flatten(1, 2)
         x = x + self.cue(torch.stack([voiced, f0.clamp(min=50).log() - _LEVEL], dim=-1))
         pasts = []
@@ -206,7 +217,7 @@ class SourceFilterHead(nn.Module):
             pasts.append(past)
         bands = self.out(self.norm(x)).unflatten(-1, (2, self.bands)) - 3.0  # natural-log gain
         pulse, phase = self._pulses(f0, voiced, state)
-        source = torch.stack([pulse, noise], dim=1)
+        source = torch.stack([pulse, excitation.noise], dim=1)
         lag = self.window_length - self.hop
         if last:
             source = F.pad(source, (0, lag))
@@ -217,7 +228,7 @@ class SourceFilterHead(nn.Module):
         response = torch.polar((bands @ self.attenuation).exp(), bands @ self.phase)
         filtered = (spectrum * response.transpose(1, 2)).sum(1)
         pieces = torch.fft.irfft(filtered, n=self.fft) / 2  # hann at a quarter hop sums to 2
-        wav, overlap = self._overlap_add(pieces, state.overlap)
+        wav, overlap = overlap_add(pieces, state.overlap, self.hop)
         skip = max(0, min(lag - state.emitted, wav.shape[1]))
         after = HeadState(
             blocks=tuple(pasts),
@@ -251,15 +262,56 @@ class SourceFilterHead(nn.Module):
         train = train * torch.sqrt(2 / harmonics) * glide(voiced, state.voiced)
         return train, cycles[:, -1:]
 
-    def _overlap_add(self, pieces: Tensor, overlap: Tensor) -> tuple[Tensor, Tensor]:
-        """pieces (B, n, N) at the hop, tail of earlier ones → finished samples (B, n·hop), new tail."""
-        count = pieces.shape[1]
-        length = (count - 1) * self.hop + self.fft
-        total = F.fold(pieces.transpose(1, 2), (1, length), (1, self.fft), stride=(1, self.hop))[
-            :, 0, 0
-        ]
-        total = total + F.pad(overlap, (0, length - overlap.shape[1]))
-        return total[:, : count * self.hop], total[:, count * self.hop :]
+
+@dataclass(frozen=True)
+class IstftState:
+    """What the plain head must remember between pieces."""
+
+    overlap: Tensor  # (B, N - hop) sum of earlier frames' tails
+    emitted: int  # samples given out or dropped so far
+
+
+class IstftHead(nn.Module):
+    """The plain head of Vocos: magnitude and phase of every frame, then the inverse STFT."""
+
+    def __init__(self, spec: VocosSpec, mel: MelSpec) -> None:
+        super().__init__()
+        self.fft, self.hop = mel.n_fft, mel.hop
+        self.out = nn.Linear(spec.width, mel.n_fft + 2)
+        self.register_buffer("window", torch.hann_window(mel.n_fft), persistent=False)
+
+    def init_state(self, batch: int) -> IstftState:
+        """Return the state before the first sample."""
+        return IstftState(self.out.weight.new_zeros(batch, self.fft - self.hop), 0)
+
+    def step(
+        self, features: Tensor, excitation: Excitation, state: IstftState, last: bool
+    ) -> tuple[Tensor, IstftState]:
+        """features (B, F, D) → wav (B, S), the state; `last` lets out the rest.
+
+        Frames are centred.  The excitation is not heard: phase comes from the features.
+        """
+        magnitude, phase = self.out(features).chunk(2, dim=-1)
+        spectrum = torch.polar(magnitude.exp().clamp(max=100.0), phase)
+        # Squared Hann windows a quarter apart sum to 1.5.
+        pieces = torch.fft.irfft(spectrum, n=self.fft) * self.window / 1.5
+        wav, overlap = overlap_add(pieces, state.overlap, self.hop)
+        margin = (self.fft - self.hop) // 2
+        skip = max(0, min(margin - state.emitted, wav.shape[1]))
+        after = IstftState(overlap, state.emitted + wav.shape[1])
+        if last:
+            wav = torch.cat([wav, overlap[:, :margin]], dim=1)
+        return wav[:, skip:], after
+
+
+def overlap_add(pieces: Tensor, overlap: Tensor, hop: int) -> tuple[Tensor, Tensor]:
+    """pieces (B, n, N) a hop apart, tail (B, N - hop) of earlier ones → finished samples (B, n·hop),
+    the new tail."""
+    count, size = pieces.shape[1:]
+    length = (count - 1) * hop + size
+    total = F.fold(pieces.transpose(1, 2), (1, length), (1, size), stride=(1, hop))[:, 0, 0]
+    total = total + F.pad(overlap, (0, length - overlap.shape[1]))
+    return total[:, : count * hop], total[:, count * hop :]
 
 
 def _minimum_phase_bases(bands: int, fft: int) -> tuple[Tensor, Tensor]:

@@ -71,5 +71,5 @@ def align(scores: np.ndarray, states: Graph) -> np.ndarray | None:
     path = np.empty(frames, np.int64)
     for t in range(frames - 1, -1, -1):
         path[t] = state
-        state -= choice[t, state]
+        state -= int(choice[t, state])
     return path

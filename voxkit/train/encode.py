@@ -17,17 +17,15 @@ import torch
 from voxkit.modules.fsq import codes_to_tokens
 from voxkit.modules.speaker import SpeakerEncoder
 from voxkit.phonemes import SYMBOLS, LetterReader, Lexicon, phones
+from voxkit.prosody import controls, measure
 from voxkit.spec import MelSpec
 from voxkit.train.align import align, graph
-from voxkit.train.corpus import F0_PER_FRAME
 from voxkit.train.data import Utterance
 from voxkit.train.tokenizer import TokenizerNet
 
 _SILENT_FRAMES = 8  # a pause of 160 ms may end a piece
 _PIECE_TOKENS = 60  # pieces of long utterances last at least 2.4 s
 _LONG_TOKENS = 110
-CONTROL_MEAN = (12.0, 5.0, 0.2, 0.0)
-CONTROL_SCALE = (3.0, 0.35, 0.1, 0.4)
 
 
 @dataclass(frozen=True)
@@ -150,29 +148,9 @@ def _encode(
                 f"{n}/symbols": piece.symbols,
                 f"{n}/spoken": piece.spoken,
             }
-    row["controls"], row["given"] = measure_controls(
-        u.f0.astype(np.float32), features[0].numpy(), rate
-    )
+    attributes = measure(u.f0.astype(np.float32), u.mel.astype(np.float32).T, mel, rate)
+    row["controls"], row["given"] = controls(attributes, mel)
     return row
-
-
-def measure_controls(f0: np.ndarray, mel: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
-    """f0 (4F,) Hz, normalised mel (M, F), phones a second (0 if unknown) → controls (4,), given (4,)."""
-    voiced = f0[f0 > 0]
-    loud = mel.mean(0)
-    loud = loud[loud >= np.median(loud)]
-    log = np.log(voiced) if len(voiced) > 4 * F0_PER_FRAME else None
-    values = np.array(
-        [
-            rate,
-            np.median(log) if log is not None else 0.0,
-            (np.percentile(log, 90) - np.percentile(log, 10)) / 2.56 if log is not None else 0.0,
-            loud.mean(),
-        ]
-    )
-    given = np.array([rate > 0, log is not None, log is not None, True], np.float32)
-    scaled = (values - np.array(CONTROL_MEAN)) / np.array(CONTROL_SCALE)
-    return (np.clip(scaled, -3, 3) * given).astype(np.float32), given
 
 
 def _pieces(ids: np.ndarray, spoken: np.ndarray, silent: np.ndarray) -> Iterator[Piece]:

@@ -1,0 +1,192 @@
+"""Finds a model and makes an `Engine` of it; the only place that knows families."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from voxkit.errors import ModelError
+from voxkit.spec import ModelSpec, read_spec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from voxkit.engine import Engine
+
+BUNDLED = "voxkit-en"
+_ASSETS = Path(__file__).parent / "assets"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A model on this machine."""
+
+    name: str
+    family: str
+    path: Path
+    bytes: int
+    bundled: bool
+    description: str
+
+
+def available() -> tuple[ModelInfo, ...]:
+    """List the bundled model and those in the hub cache, without loading any."""
+    found = []
+    for folder in sorted(p for p in _ASSETS.iterdir() if (p / "config.json").is_file()):
+        spec = read_spec(folder / "config.json")
+        found.append(
+            ModelInfo(spec.name, spec.family, folder, _size(folder), True, spec.description)
+        )
+    return tuple(found)
+
+
+def load(
+    model: str | Path = BUNDLED, *, device: str = "auto", threads: int | None = None
+) -> Engine:
+    """Load a model by name or folder, on `device` auto, cpu or cuda, with CPU `threads`.
+
+    Raises `ModelError` in one sentence for an unknown or damaged model.
+    """
+    folder = _find(model)
+    spec = read_spec(folder / "config.json")
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return _load_native(spec, folder, _device(device))
+
+
+def _find(model: str | Path) -> Path:
+    """Return the folder of a model."""
+    folder = Path(model)
+    if (_ASSETS / model / "config.json").is_file() and folder.name == str(model):
+        return _ASSETS / model
+    if (folder / "config.json").is_file():
+        return folder
+    if folder.is_dir():
+        raise ModelError(f"{folder} holds no config.json: it is not a voxkit model.")
+    names = [m.name for m in available()]
+    close = difflib.get_close_matches(str(model), names, n=3, cutoff=0.4) or names
+    raise ModelError(
+        f"There is no model {str(model)!r}; did you mean {' or '.join(close)}? "
+        "`voxkit models list` shows all."
+    )
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ModelError("There is no CUDA device here: use --device cpu.")
+    return torch.device(name)
+
+
+def _load_native(spec: ModelSpec, folder: Path, device: torch.device) -> Engine:
+    """Build the native family from `model.safetensors`."""
+    from voxkit.decoder import FlowDecoder, VocosVocoder
+    from voxkit.engine import Engine, Parts
+    from voxkit.generator import PhoneFrontend, PhoneGenerator
+    from voxkit.phonemes import Lexicon
+    from voxkit.tokenizer import FsqTokenizer
+
+    path = folder / "model.safetensors"
+    weights = read_weights(path)
+    modules = native_modules(spec)
+    for name, module in modules.items():
+        fill(module, weights, name, path, device)
+    vocoder = modules["vocoder"]
+    parts = Parts(
+        frontend=PhoneFrontend(Lexicon.bundled(), modules["letters"]),  # type: ignore[arg-type]
+        tokenizer=FsqTokenizer(spec, modules["tokenizer"], modules["speaker"], vocoder),  # type: ignore[arg-type]
+        generator=PhoneGenerator(spec, modules["generator"]),  # type: ignore[arg-type]
+        decoder=FlowDecoder(spec, modules["decoder"]),  # type: ignore[arg-type]
+        vocoder=VocosVocoder(spec, vocoder),  # type: ignore[arg-type]
+    )
+    listens = {n: w for n, w in weights.items() if n.startswith(("tokenizer.", "speaker."))}
+    return Engine(
+        spec,
+        parts,
+        fingerprint=fingerprint(spec, listens),
+        default_voice=_default_voice(folder),
+    )
+
+
+def native_modules(spec: ModelSpec) -> dict[str, nn.Module]:
+    """Build the native family's networks, by the prefix of their weights in the file."""
+    from voxkit.modules.dit import Dit
+    from voxkit.modules.fsq import FsqEncoder
+    from voxkit.modules.letters import Letters
+    from voxkit.modules.phone_lm import PhoneLm
+    from voxkit.modules.speaker import SpeakerEncoder
+    from voxkit.modules.vocos import Vocos
+    from voxkit.phonemes import SYMBOLS
+
+    bins, speaker = spec.mel.bins, spec.speaker.embedding
+    return {
+        "letters": Letters(spec.text),
+        "tokenizer": FsqEncoder(spec.tokenizer, bins),
+        "speaker": SpeakerEncoder(spec.speaker, bins),
+        "generator": PhoneLm(spec.generator, spec.tokenizer, len(SYMBOLS), speaker),
+        "decoder": Dit(spec.decoder, spec.tokenizer.dims, bins, speaker),
+        "vocoder": Vocos(spec.vocoder, spec.mel),
+    }
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.  Raises `ModelError` naming the file if it is missing or damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise ModelError(f"{path} is missing: the model is incomplete.") from None
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} cannot be read ({error}): get the model again.") from None
+
+
+def fill(
+    module: nn.Module, weights: dict[str, Tensor], name: str, path: Path, device: torch.device
+) -> None:
+    """Put the weights under `name.` into a module, every one of them, as float32 for inference."""
+    wanted = module.state_dict()
+    mine = {n.removeprefix(f"{name}."): w for n, w in weights.items() if n.startswith(f"{name}.")}
+    for key in sorted(wanted.keys() ^ mine.keys()):
+        lacks = "lacks" if key in wanted else "holds an unknown weight"
+        raise ModelError(f"{path} {lacks} {name}.{key}: it does not fit its config.json.")
+    for key, tensor in mine.items():
+        if tensor.shape != wanted[key].shape:
+            raise ModelError(
+                f"{path}: {name}.{key} is {tuple(tensor.shape)} where config.json asks for "
+                f"{tuple(wanted[key].shape)}."
+            )
+    module.load_state_dict({key: tensor.float() for key, tensor in mine.items()})
+    module.to(device).eval().requires_grad_(False)
+
+
+def fingerprint(spec: ModelSpec, weights: dict[str, Tensor]) -> str:
+    """Name and hash of what decides what a voice file means: mel, tokenizer, speaker."""
+    import dataclasses
+    import hashlib
+
+    digest = hashlib.sha256(json.dumps(dataclasses.asdict(spec.mel), sort_keys=True).encode())
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].contiguous().view(-1).numpy().tobytes())
+    return f"{spec.name}:{digest.hexdigest()[:12]}"
+
+
+def _default_voice(folder: Path) -> str:
+    """Return the name of the voice that speaks when none is asked for."""
+    path = folder / "default_voice.txt"
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+
+
+def _size(folder: Path) -> int:
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())

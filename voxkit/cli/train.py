@@ -1,0 +1,282 @@
+"""The `train` group: every part of a model from a recipe, resumable after a kill."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from voxkit.cli import flags
+from voxkit.cli.output import Output
+from voxkit.errors import TrainingError
+from voxkit.spec import ModelSpec, from_dict, read_spec
+from voxkit.train import corpus as corpora
+from voxkit.train import export as exports
+from voxkit.train.data import load_corpus
+from voxkit.train.encode import Encoded, encode, load_encoded
+from voxkit.train.loop import LoopRecipe, Task, run
+
+app = typer.Typer(help="Train the parts of a model from recipes.", no_args_is_help=True)
+
+WorkFlag = Annotated[
+    Path, typer.Option("--work", help="Folder for shards, checkpoints and logs; kept out of git.")
+]
+DataFlag = Annotated[Path, typer.Option("--data", help="Folder that holds the recorded sets.")]
+RecipeFlag = Annotated[
+    Path | None, typer.Option("--recipe", help="A TOML recipe instead of the packaged one.")
+]
+SpecFlag = Annotated[
+    Path | None, typer.Option("--spec", help="A config.json instead of voxkit-en's.")
+]
+StepsFlag = Annotated[int | None, typer.Option("--steps", min=1, help="Instead of the recipe's.")]
+_WORK = Path("runs")
+
+
+def _recipe(name: str, path: Path | None) -> dict[str, Any]:
+    """Read a recipe: the packaged one called `name`, or a file."""
+    packaged = resources.files("voxkit") / "train" / "recipes" / f"{name}.toml"
+    source = path or packaged
+    try:
+        return tomllib.loads(source.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise TrainingError(f"There is no recipe {source}: give the path of a TOML file.") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise TrainingError(f"{source} is not valid TOML ({error}).") from None
+
+
+def _spec(path: Path | None) -> ModelSpec:
+    return read_spec(path or Path(str(resources.files("voxkit"))) / "train/recipes/voxkit-en.json")
+
+
+def _letters(spec: ModelSpec, work: Path) -> Any:
+    """Return the trained letter-to-sound network; without it words outside the dictionary are left out."""
+    from voxkit import checkpoint
+    from voxkit.modules.letters import Letters
+
+    path = work / "letters.safetensors"
+    if not path.is_file():
+        raise TrainingError(f"{path} is missing: run `voxkit train letters` first.")
+    letters = Letters(spec.text)
+    letters.load_state_dict({n: w.float() for n, w in checkpoint.read_weights(path).items()})
+    return letters.eval()
+
+
+def _encoded(spec: ModelSpec, work: Path, out: Output) -> list[Encoded]:
+    """Encode what is not encoded yet with the trained tokenizer and speaker encoder, and read it."""
+    utterances = load_corpus(work / "corpus")
+    tokenizer, speaker = exports.load_parts(spec, work)
+    done = 0
+    with out.bar("Encoding the corpus", len(utterances)) as bar:
+        for count in encode(
+            utterances, tokenizer, speaker, spec.mel, _letters(spec, work), work / "encoded"
+        ):
+            done += count
+            bar.at(done)
+    return load_encoded(utterances, work / "encoded")
+
+
+def _build(part: str, spec: ModelSpec, recipe: dict[str, Any], work: Path, out: Output) -> Task:
+    """Make the task of one part."""
+    where = f"{part}.toml [task]"
+    task = recipe.get("task", {})
+    if part == "tokenizer":
+        from voxkit.train.tokenizer import TokenizerRecipe, TokenizerTask
+
+        return TokenizerTask(
+            spec.tokenizer,
+            spec.mel,
+            from_dict(TokenizerRecipe, task, where),
+            load_corpus(work / "corpus"),
+            _letters(spec, work),
+            work / part,
+        )
+    if part == "speaker":
+        from voxkit.train.speaker import SpeakerRecipe, SpeakerTask
+
+        return SpeakerTask(
+            spec.speaker,
+            spec.mel,
+            from_dict(SpeakerRecipe, task, where),
+            load_corpus(work / "corpus"),
+        )
+    if part == "vocoder":
+        from voxkit.train.vocoder import VocoderRecipe, VocoderTask
+
+        return VocoderTask(
+            spec.vocoder,
+            spec.mel,
+            from_dict(VocoderRecipe, task, where),
+            load_corpus(work / "corpus"),
+        )
+    if part == "decoder":
+        from voxkit.train.decoder import DecoderRecipe, DecoderTask
+
+        return DecoderTask(spec, from_dict(DecoderRecipe, task, where), _encoded(spec, work, out))
+    from voxkit.train.generator import GeneratorRecipe, GeneratorTask
+
+    return GeneratorTask(spec, from_dict(GeneratorRecipe, task, where), _encoded(spec, work, out))
+
+
+def _train(
+    part: str,
+    work: Path,
+    recipe: Path | None,
+    spec: Path | None,
+    steps: int | None,
+    device: flags.Device,
+    threads: int | None,
+    quiet: bool,
+) -> None:
+    out = Output(quiet)
+    if threads:
+        torch.set_num_threads(threads)
+    where = str(device)
+    if where == "auto":
+        where = "cuda" if torch.cuda.is_available() else "cpu"
+    data = _recipe(part, recipe)
+    loop = from_dict(LoopRecipe, data.get("loop"), f"{part}.toml [loop]")
+    if steps:
+        loop = dataclasses.replace(loop, steps=steps)
+    with torch.random.fork_rng():
+        torch.manual_seed(loop.seed)  # inside the fork: initial weights only
+        task = _build(part, _spec(spec), data, work, out)
+    with out.bar(f"Training the {part}", loop.steps) as bar:
+
+        def report(step: int, figures: dict[str, float]) -> None:
+            words = (
+                f"Training the {part}, loss {figures['loss']:.3f}" if "loss" in figures else None
+            )
+            bar.at(step, words)
+
+        run(task, loop, work / part, device=where, report=report)
+    out.note(f"{work / part}: checkpoint.pt, log.jsonl and loss.png at step {loop.steps}.")
+
+
+@app.command("corpus")
+def corpus(
+    data: DataFlag,
+    work: WorkFlag = _WORK,
+    recipe: RecipeFlag = None,
+    spec: SpecFlag = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Processes.")] = 1,
+    quiet: flags.QuietFlag = False,
+) -> None:
+    """Turn folders with metadata.csv into training shards, and add synthetic speech."""
+    out = Output(quiet)
+    wanted = from_dict(corpora.CorpusRecipe, _recipe("corpus", recipe), "corpus.toml")
+    with out.bar("Making shards", None) as bar:
+        for done, total in corpora.build(wanted, data, work / "corpus", _spec(spec).mel, jobs):
+            bar.at(done, f"Making shards, {done} of {total} utterances")
+    out.note(f"{work / 'corpus'} is complete.")
+
+
+@app.command("letters")
+def letters(
+    work: WorkFlag = _WORK, recipe: RecipeFlag = None, quiet: flags.QuietFlag = False
+) -> None:
+    """Train the letter-to-sound network on the bundled dictionary."""
+    from voxkit.train.letters import read_recipe, train_letters
+
+    out = Output(quiet)
+    packaged = Path(str(resources.files("voxkit"))) / "train/recipes/letters.toml"
+    wanted = read_recipe(recipe or packaged)
+    work.mkdir(parents=True, exist_ok=True)
+    with out.bar("Training the letters", wanted.steps) as bar:
+        train_letters(
+            wanted,
+            work / "letters.safetensors",
+            progress=lambda step, loss: bar.at(step + 1, f"Training the letters, loss {loss:.3f}"),
+        )
+
+
+@app.command("tokenizer")
+def tokenizer(
+    work: WorkFlag = _WORK,
+    recipe: RecipeFlag = None,
+    spec: SpecFlag = None,
+    steps: StepsFlag = None,
+    device: flags.DeviceFlag = flags.Device.auto,
+    threads: flags.ThreadsFlag = None,
+    quiet: flags.QuietFlag = False,
+) -> None:
+    """Train the FSQ speech tokenizer."""
+    _train("tokenizer", work, recipe, spec, steps, device, threads, quiet)
+
+
+@app.command("speaker")
+def speaker(
+    work: WorkFlag = _WORK,
+    recipe: RecipeFlag = None,
+    spec: SpecFlag = None,
+    steps: StepsFlag = None,
+    device: flags.DeviceFlag = flags.Device.auto,
+    threads: flags.ThreadsFlag = None,
+    quiet: flags.QuietFlag = False,
+) -> None:
+    """Train the speaker encoder."""
+    _train("speaker", work, recipe, spec, steps, device, threads, quiet)
+
+
+@app.command("generator")
+def generator(
+    work: WorkFlag = _WORK,
+    recipe: RecipeFlag = None,
+    spec: SpecFlag = None,
+    steps: StepsFlag = None,
+    device: flags.DeviceFlag = flags.Device.auto,
+    threads: flags.ThreadsFlag = None,
+    quiet: flags.QuietFlag = False,
+) -> None:
+    """Train the token generator, encoding the corpus first."""
+    _train("generator", work, recipe, spec, steps, device, threads, quiet)
+
+
+@app.command("decoder")
+def decoder(
+    work: WorkFlag = _WORK,
+    recipe: RecipeFlag = None,
+    spec: SpecFlag = None,
+    steps: StepsFlag = None,
+    device: flags.DeviceFlag = flags.Device.auto,
+    threads: flags.ThreadsFlag = None,
+    quiet: flags.QuietFlag = False,
+) -> None:
+    """Train the flow-matching decoder, encoding the corpus first."""
+    _train("decoder", work, recipe, spec, steps, device, threads, quiet)
+
+
+@app.command("vocoder")
+def vocoder(
+    work: WorkFlag = _WORK,
+    recipe: RecipeFlag = None,
+    spec: SpecFlag = None,
+    steps: StepsFlag = None,
+    device: flags.DeviceFlag = flags.Device.auto,
+    threads: flags.ThreadsFlag = None,
+    quiet: flags.QuietFlag = False,
+) -> None:
+    """Train the vocoder."""
+    _train("vocoder", work, recipe, spec, steps, device, threads, quiet)
+
+
+@app.command("export")
+def export(
+    data: DataFlag,
+    out_folder: Annotated[Path, typer.Option("--out", help="The model folder to write.")],
+    work: WorkFlag = _WORK,
+    recipe: RecipeFlag = None,
+    spec: SpecFlag = None,
+    quiet: flags.QuietFlag = False,
+) -> None:
+    """Bundle the trained parts and the built-in voices into a model folder."""
+    out = Output(quiet)
+    wanted = from_dict(exports.ExportRecipe, _recipe("export", recipe), "export.toml")
+    numbers = _spec(spec)
+    weights = exports.gather(numbers, work, work / "letters.safetensors")
+    exports.export(numbers, wanted, weights, _encoded(numbers, work, out), data, out_folder)
+    out.note(f'{out_folder} is ready: voxkit speak --model {out_folder} "Hello."')

@@ -1,0 +1,181 @@
+"""Native decoder and vocoder: speech tokens and voice → mel by flow matching → waveform."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from voxkit.generator import voice_tensors
+from voxkit.modules.dit import BlockState, Dit, EncoderState, cosine_times
+from voxkit.modules.fsq import tokens_to_codes
+from voxkit.modules.vocos import Vocos, VocosState
+from voxkit.options import Options
+from voxkit.spec import ModelSpec
+from voxkit.voice import Voice
+
+_PROMPT_TOKENS = 75  # of the reference that the decoder sees, 3 s
+_BLOCK = 10  # mel frames that the vocoder takes at a time, 0.2 s
+
+
+@dataclass(frozen=True)
+class DecoderState:
+    """Everything the decoder knows of one sentence so far."""
+
+    voice: Tensor  # (1, D)
+    guidance: float
+    times: tuple[float, ...]  # of the Euler steps, 0 … 1
+    encoder: EncoderState
+    steps: tuple[tuple[BlockState, ...], ...]  # the past of every block at every Euler step
+    pending: Tensor  # (1, t, dims) codes that wait for their chunk or their look-ahead
+    frames: int  # mel frames decoded so far, the reference's included
+    generator: torch.Generator | None  # noise of this sentence
+
+
+class FlowDecoder:
+    """Runs the DiT chunk by chunk; the past of every Euler step is carried along."""
+
+    def __init__(self, spec: ModelSpec, model: Dit) -> None:
+        self.spec, self.model = spec, model
+
+    @torch.inference_mode()
+    def init_state(self, voice: Voice, options: Options) -> DecoderState:
+        """Return the state after the voice's reference, read once for a whole request."""
+        flow = self.spec.decoder.flow
+        guidance = flow.guidance if options.guidance is None else options.guidance
+        times = tuple(cosine_times(options.steps or flow.steps))
+        device = self.model.leave.weight.device
+        rows = 1 if guidance == 0 else 2
+        state = DecoderState(
+            voice=self.model.condition(*voice_tensors(voice, self.spec, device)),
+            guidance=guidance,
+            times=times,
+            encoder=self.model.encoder.init_state(1),
+            steps=(self.model.init_blocks(rows),) * (len(times) - 1),
+            pending=torch.zeros(1, 0, self.spec.tokenizer.dims, device=device),
+            frames=0,
+            generator=None,
+        )
+        return self._read_reference(voice, state)
+
+    def seed(self, state: DecoderState, generator: torch.Generator) -> DecoderState:
+        """Return the state with the noise of one sentence."""
+        return dataclasses.replace(state, generator=generator)
+
+    @torch.inference_mode()
+    def decode(
+        self, tokens: Tensor, state: DecoderState, last: bool
+    ) -> tuple[Tensor, DecoderState]:
+        """Take more tokens (t,) → all finished mel (1, M, f) in natural log, and the state."""
+        spec = self.spec.decoder
+        codes = torch.cat([state.pending, self._codes(tokens)], dim=1)
+        made = []
+        while codes.shape[1] >= spec.chunk + spec.lookahead or (last and codes.shape[1]):
+            count = min(spec.chunk, codes.shape[1])
+            window = codes[:, : count + spec.lookahead]
+            missing = count + spec.lookahead - window.shape[1]
+            window = torch.nn.functional.pad(window, (0, 0, 0, missing))
+            mel, state = self._chunk(window, None, state)
+            made.append(mel)
+            codes = codes[:, count:]
+        state = dataclasses.replace(state, pending=codes)
+        if not made:
+            return codes.new_zeros(1, self.spec.mel.bins, 0), state
+        mel = torch.cat(made, dim=1).transpose(1, 2)
+        return mel * self.spec.mel.scale + self.spec.mel.mean, state
+
+    def _codes(self, tokens: Tensor) -> Tensor:
+        spec = self.spec.tokenizer
+        device = self.model.leave.weight.device
+        return tokens_to_codes(tokens.long().to(device)[None], spec.levels, spec.dims)
+
+    def _read_reference(self, voice: Voice, state: DecoderState) -> DecoderState:
+        """Pass the reference's tokens and mel through every step, chunk by chunk."""
+        spec = self.spec.decoder
+        usable = min(_PROMPT_TOKENS, len(voice.tokens) - spec.lookahead)
+        codes = self._codes(torch.from_numpy(voice.tokens))
+        mel = torch.from_numpy(voice.mel).to(codes.device).T[None]
+        mel = (mel - self.spec.mel.mean) / self.spec.mel.scale
+        state = self.seed(state, torch.Generator().manual_seed(0))
+        for start in range(0, usable, spec.chunk):
+            end = min(start + spec.chunk, usable)
+            ratio = self.spec.mel_per_token
+            window = codes[:, start : end + spec.lookahead]
+            _, state = self._chunk(window, mel[:, start * ratio : end * ratio], state)
+        return state
+
+    def _chunk(
+        self, window: Tensor, known: Tensor | None, state: DecoderState
+    ) -> tuple[Tensor, DecoderState]:
+        """Decode a chunk of codes (1, t + lookahead, dims) → normalised mel (1, 2t, M), the state.
+
+        Where the mel is `known` (1, 2t, M), only the past is updated: the path there is a straight
+        line from the noise.
+        """
+        model = self.model
+        features, guess, encoder = model.encoder.step(window, state.voice, state.encoder)
+        noise = torch.randn(guess.shape, generator=state.generator).to(guess.device)
+        rows = state.steps[0][0].keys.shape[0]
+        on = torch.ones(rows, 1, 1, device=guess.device)
+        on[1:] = 0  # the second row has no condition
+        prompt = on * (torch.zeros_like(guess) if known is None else known)
+        voice = state.voice * on[:, 0]
+        features, guess = features * on, guess * on
+        x, steps = noise, []
+        for now, then, past in zip(state.times, state.times[1:], state.steps, strict=False):
+            if known is not None:
+                x = now * known + (1 - now) * noise
+            t = torch.full((rows,), now, device=x.device)
+            velocity, past = model.velocity(
+                x.expand(rows, -1, -1), t, features, guess, prompt, voice, state.frames, past
+            )
+            if rows == 2:
+                velocity = (1 + state.guidance) * velocity[:1] - state.guidance * velocity[1:]
+            x = x + (then - now) * velocity
+            steps.append(past)
+        return x, dataclasses.replace(
+            state, encoder=encoder, steps=tuple(steps), frames=state.frames + x.shape[1]
+        )
+
+
+@dataclass(frozen=True)
+class VocoderState:
+    """The network's state and the mel that waits until a block is full."""
+
+    network: VocosState
+    pending: Tensor  # (1, M, < _BLOCK frames)
+
+
+class VocosVocoder:
+    """Mel in natural log → waveform, in blocks of one size.
+
+    Rounding differs between sizes, and the phase of the pulse train adds it up: with one size,
+    speech is the same to the bit however it was cut into hops.
+    """
+
+    def __init__(self, spec: ModelSpec, model: Vocos) -> None:
+        self.spec, self.model = spec, model
+
+    def init_state(self, generator: torch.Generator) -> VocoderState:
+        """Return the state before the first frame."""
+        weight = self.model.pitch.weight
+        nothing = weight.new_zeros(1, self.spec.mel.bins, 0)
+        return VocoderState(self.model.init_state(1, generator), nothing)
+
+    @torch.inference_mode()
+    def vocode(self, mel: Tensor, state: VocoderState, last: bool) -> tuple[Tensor, VocoderState]:
+        """Take more mel (1, M, f) → all finished samples (s,), and the state."""
+        normalised = (mel - self.spec.mel.mean) / self.spec.mel.scale
+        pending = torch.cat([state.pending, normalised], dim=2)
+        network, made = state.network, []
+        while pending.shape[2] >= _BLOCK or last:
+            block, pending = pending[:, :, :_BLOCK], pending[:, :, _BLOCK:]
+            final = last and pending.shape[2] == 0
+            wav, network = self.model.step(block, network, final)
+            made.append(wav[0])
+            if final:
+                break
+        wav = torch.cat(made) if made else mel.new_zeros(0)
+        return wav, VocoderState(network, pending)

@@ -1,0 +1,207 @@
+"""The whole product in one loop: text → sentences → speech tokens → mel → waveform.
+
+The four parts are Protocols declared here; a family brings a class for each.  An `Engine` is never
+written to after it is built, so one engine serves many requests at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from voxkit.audio import Audio
+from voxkit.errors import VoiceError
+from voxkit.modules.stretch import init_stretch
+from voxkit.options import Options
+from voxkit.reference import reference_clip
+from voxkit.spec import ModelSpec
+from voxkit.text import Script, Sentence, prepare
+from voxkit.voice import Voice
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+State = Any  # each part's own small dataclass; only the part that made it looks inside
+
+
+class Frontend(Protocol):
+    """Sentence → text ids of the model."""
+
+    def ids(self, sentence: str) -> tuple[int, ...]:
+        """Return the ids (N,) of one normalised sentence."""
+
+
+class Tokenizer(Protocol):
+    """Speech → what a voice is made of."""
+
+    def encode(self, audio: Audio) -> np.ndarray:
+        """Return the speech tokens (T,) of a recording."""
+
+    def describe(self, audio: Audio, text_ids: tuple[int, ...] | None) -> Description:
+        """Return tokens, mel, speaker vector and measured attributes of a reference."""
+
+
+class Generator(Protocol):
+    """Text and voice → speech tokens, one by one."""
+
+    def tokens(
+        self,
+        text_ids: tuple[int, ...],
+        voice: Voice,
+        options: Options,
+        generator: torch.Generator,
+    ) -> Iterator[int]:
+        """Yield speech tokens until the text is said."""
+
+
+class Decoder(Protocol):
+    """Speech tokens and voice → mel, on a grid of chunks."""
+
+    def init_state(self, voice: Voice, options: Options) -> State:
+        """Return the state after the reference, from which any number of sentences can start."""
+
+    def seed(self, state: State, generator: torch.Generator) -> State:
+        """Return the state with the noise of one sentence."""
+
+    def decode(self, tokens: Tensor, state: State, last: bool) -> tuple[Tensor, State]:
+        """Take more tokens (t,) and return all finished mel (1, M, f) in natural log, and the state."""
+
+
+class Vocoder(Protocol):
+    """Mel → waveform."""
+
+    def init_state(self, generator: torch.Generator) -> State:
+        """Return the state before the first frame."""
+
+    def vocode(self, mel: Tensor, state: State, last: bool) -> tuple[Tensor, State]:
+        """Take more mel (1, M, f) and return all finished samples (s,) in [-1, 1], and the state."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a model keeps of a reference."""
+
+    tokens: np.ndarray  # (T,) int64
+    mel: np.ndarray  # (M, F) float32, natural log
+    speaker: np.ndarray  # (D,) float32
+    attributes: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The classes that a family brings."""
+
+    frontend: Frontend
+    tokenizer: Tokenizer
+    generator: Generator
+    decoder: Decoder
+    vocoder: Vocoder
+
+
+class Engine:
+    """A model that is ready to speak."""
+
+    def __init__(
+        self, spec: ModelSpec, parts: Parts, *, fingerprint: str, default_voice: str
+    ) -> None:
+        self.spec, self.parts = spec, parts
+        self.fingerprint, self.default_voice = fingerprint, default_voice
+        self.sample_rate = spec.mel.sample_rate
+
+    def prepare(self, text: str) -> Script:
+        """Normalise text and cut it into sentences.  Raises `TextError` where nothing can be said."""
+        return prepare(text, language=self.spec.text.language, max_words=self.spec.text.max_words)
+
+    def stream(
+        self, text: str | Script, voice: Voice, options: Options | None = None
+    ) -> Iterator[Audio]:
+        """Speak, yielding audio as it is made.
+
+        Raises `TextError` for nothing to say and `VoiceError` for a voice of another model.
+        """
+        options = options or Options()
+        voice.check_made_by(self.fingerprint, self.spec.name)
+        script = text if isinstance(text, Script) else self.prepare(text)
+        start = self.parts.decoder.init_state(voice, options)
+        for index, sentence in enumerate(script.sentences):
+            yield from self._sentence(index, sentence, voice, options, start)
+            if index + 1 < len(script.sentences):
+                yield self._silence(
+                    options.sentence_pause_ms * (2 if sentence.paragraph_end else 1)
+                )
+
+    def speak(self, text: str | Script, voice: Voice, options: Options | None = None) -> Audio:
+        """Speak and return all of it: the stream joined."""
+        pieces = [chunk.samples for chunk in self.stream(text, voice, options)]
+        return Audio(np.concatenate(pieces), self.sample_rate)
+
+    def clone(self, reference: Audio, *, name: str, transcript: str | None = None) -> Voice:
+        """Make a voice from a recording.  Raises `AudioError` for one that holds no usable speech."""
+        clip = reference_clip(reference, whole=transcript is not None)
+        ids = None
+        if transcript is not None:
+            sentences = self.prepare(transcript).sentences
+            ids = tuple(i for s in sentences for i in self.parts.frontend.ids(s.text))
+        made = self.parts.tokenizer.describe(clip, ids)
+        if len(made.tokens) == 0:
+            raise VoiceError(f"The recording for {name!r} is too short: give 3 to 10 seconds.")
+        return Voice(
+            name=name,
+            made_by=self.fingerprint,
+            transcript=transcript,
+            attributes=made.attributes,
+            language=self.spec.text.language,
+            tokens=made.tokens,
+            mel=made.mel,
+            speaker=made.speaker,
+            reference=clip,
+        )
+
+    def _sentence(
+        self, index: int, sentence: Sentence, voice: Voice, options: Options, start: State
+    ) -> Iterator[Audio]:
+        """Speak one sentence, hop by hop."""
+        parts = self.parts
+        sampling, flow, source = _generators(options.seed, index)
+        ids = parts.frontend.ids(sentence.text)
+        mel_state = parts.decoder.seed(start, flow)
+        wav_state = parts.vocoder.init_state(source)
+        stretch = init_stretch(options.speed)
+        for hop, last in self._hops(parts.generator.tokens(ids, voice, options, sampling)):
+            mel, mel_state = parts.decoder.decode(torch.tensor(hop), mel_state, last)
+            mel, stretch = stretch.step(mel, last)
+            wav, wav_state = parts.vocoder.vocode(mel, wav_state, last)
+            if wav.shape[0]:
+                yield Audio(wav.clamp(-1, 1).cpu().numpy(), self.sample_rate)
+
+    def _hops(self, tokens: Iterator[int]) -> Iterator[tuple[list[int], bool]]:
+        """Group tokens into hops that grow from the first to the largest; True comes with the last."""
+        size = self.spec.stream.first_hop
+        hop: list[int] = []
+        for token in tokens:
+            if len(hop) == size:
+                yield hop, False
+                hop, size = [], min(2 * size, self.spec.stream.max_hop)
+            hop.append(token)
+        yield hop, True
+
+    def _silence(self, milliseconds: float) -> Audio:
+        count = round(milliseconds * self.sample_rate / 1000)
+        return Audio(np.zeros(count, np.float32), self.sample_rate)
+
+
+def _generators(
+    seed: int, sentence: int
+) -> tuple[torch.Generator, torch.Generator, torch.Generator]:
+    """Generators of one sentence for sampling, flow noise and vocoder noise.
+
+    Each stage has its own, so that how the speech is cut into hops changes nothing.
+    """
+    seeds = np.random.SeedSequence([seed, sentence]).generate_state(3, np.uint64)
+    a, b, c = (torch.Generator().manual_seed(int(s >> np.uint64(1))) for s in seeds)
+    return a, b, c

@@ -1,0 +1,121 @@
+"""Native token generator: phones and voice → speech tokens, drawn one after the other."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from voxkit.modules.phone_lm import PhoneLm
+from voxkit.modules.ras import Draw, multinomial, repetition_aware
+from voxkit.modules.transformer import Cache
+from voxkit.options import Options
+from voxkit.phonemes import SYMBOLS, LetterReader, Lexicon, phones
+from voxkit.prosody import controls
+from voxkit.spec import ModelSpec, SamplingSpec
+from voxkit.voice import Voice
+
+_MARKS = frozenset(SYMBOLS.index(mark) for mark in ",.?!;")
+_BOUNDARY = SYMBOLS.index("_")
+
+
+class PhoneFrontend:
+    """Sentence → phone ids that end in a mark."""
+
+    def __init__(self, lexicon: Lexicon, letters: LetterReader) -> None:
+        self.lexicon, self.letters = lexicon, letters
+
+    def ids(self, sentence: str) -> tuple[int, ...]:
+        """Return the symbol ids (N,) of one normalised sentence."""
+        ids = phones(sentence, self.lexicon, self.letters).ids
+        return ids if not ids or ids[-1] in _MARKS else (*ids, SYMBOLS.index(","))
+
+
+class PhoneGenerator:
+    """Samples from the token LM."""
+
+    def __init__(self, spec: ModelSpec, model: PhoneLm) -> None:
+        self.spec, self.model = spec, model
+        with torch.no_grad():
+            self.heard, self.said = (table.contiguous() for table in model.tables())
+
+    def bounds(self, text_ids: tuple[int, ...]) -> tuple[int, int]:
+        """Return the fewest and the most speech tokens that may say text ids (N,)."""
+        spec = self.spec.generator
+        count = sum(1 for i in text_ids if i not in _MARKS and i != _BOUNDARY)
+        least = max(2, int(count * spec.min_tokens_per_phone))
+        return least, 12 + int(len(text_ids) * spec.max_tokens_per_phone)
+
+    def tokens(
+        self,
+        text_ids: tuple[int, ...],
+        voice: Voice,
+        options: Options,
+        generator: torch.Generator,
+    ) -> Iterator[int]:
+        """Yield speech tokens until the stop token, within the bounds that the text's length sets."""
+        least, most = self.bounds(text_ids)
+        sampling = wanted_sampling(self.spec.generator.sampling, options)
+        draw = multinomial(generator)
+        said: list[int] = []
+        logits, cache = self._start(text_ids, voice)
+        while len(said) < most:
+            token = self._draw(logits, said, sampling, draw, len(said) >= least)
+            if token == self.model.stop:
+                return
+            said.append(token)
+            yield token
+            logits, cache = self._next(token, cache)
+
+    @torch.inference_mode()
+    def _start(self, text_ids: tuple[int, ...], voice: Voice) -> tuple[Tensor, Cache]:
+        """Read voice and text → logits (K + 1,) on CPU of the first token, the cache."""
+        device = self.heard.device
+        speaker, values, given = voice_tensors(voice, self.spec, device)
+        symbols = torch.tensor([text_ids], device=device)
+        hidden, cache = self.model.start(speaker, values, given, symbols)
+        return F.linear(hidden[0], self.said).float().cpu(), cache
+
+    @torch.inference_mode()
+    def _next(self, token: int, cache: Cache) -> tuple[Tensor, Cache]:
+        """Hear a token → logits (K + 1,) on CPU of the one after it, the cache."""
+        hidden, cache = self.model.transformer(self.heard[token][None, None], cache)
+        return F.linear(hidden[0, -1], self.said).float().cpu(), cache
+
+    @torch.inference_mode()
+    def _draw(
+        self,
+        logits: Tensor,
+        said: list[int],
+        sampling: SamplingSpec,
+        draw: Draw,
+        may_stop: bool,
+    ) -> int:
+        """Choose the next token; the stop token only if it may come."""
+        if not may_stop:
+            logits[self.model.stop] = -torch.inf
+        return repetition_aware(logits, said, sampling, draw)
+
+
+def wanted_sampling(default: SamplingSpec, options: Options) -> SamplingSpec:
+    """Return the model's sampling with what the call asks for."""
+    asked: Mapping[str, float | int | None] = {
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "top_k": options.top_k,
+    }
+    return dataclasses.replace(default, **{k: v for k, v in asked.items() if v is not None})
+
+
+def voice_tensors(
+    voice: Voice, spec: ModelSpec, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Voice → speaker vector (1, D), controls (1, 4) and which of them are given (1, 4)."""
+    values, given = controls(voice.attributes, spec.mel)
+    rows: tuple[np.ndarray, ...] = (voice.speaker, values, given)
+    speaker, value, known = (torch.from_numpy(row)[None].to(device) for row in rows)
+    return speaker, value, known

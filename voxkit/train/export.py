@@ -1,0 +1,145 @@
+"""Bundles trained parts and built-in voices into exactly the folder that `voxkit.load` reads."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from voxkit import checkpoint
+from voxkit.audio import read_audio
+from voxkit.errors import TrainingError
+from voxkit.spec import ModelSpec, to_dict
+from voxkit.train.encode import Encoded
+from voxkit.train.loop import averaged_weights
+from voxkit.voice import Voice, save_voice
+
+_KEPT = {"tokenizer": "encoder.", "speaker": "encoder."}  # what inference needs of these
+
+
+@dataclass(frozen=True)
+class VoiceRecipe:
+    """A built-in voice: a speaker of the corpus, and the clip that stands for them."""
+
+    name: str
+    set: str
+    speaker: str
+    clip: str  # id of the utterance that is the reference
+    description: str
+    source: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class ExportRecipe:
+    """What goes into the bundled model."""
+
+    default_voice: str
+    voices: tuple[VoiceRecipe, ...]
+
+
+def gather(spec: ModelSpec, runs: Path, letters: Path) -> dict[str, Tensor]:
+    """Collect the averaged weights of every part as float16, by the names that `load` expects."""
+    weights: dict[str, Tensor] = {}
+    for part in checkpoint.native_modules(spec):
+        state = load_file(letters) if part == "letters" else averaged_weights(runs / part)
+        keep = _KEPT.get(part, "")
+        for name, tensor in state.items():
+            if name.startswith(keep):
+                weights[f"{part}.{name.removeprefix(keep)}"] = tensor.detach().half().contiguous()
+    return weights
+
+
+def export(
+    spec: ModelSpec,
+    recipe: ExportRecipe,
+    weights: dict[str, Tensor],
+    encoded: Sequence[Encoded],
+    corpus: Path,
+    out: Path,
+) -> None:
+    """Write the model folder and its voices; what is there is replaced file by file."""
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as name:
+        partial = Path(name)
+        config = json.dumps(to_dict(spec), indent=2) + "\n"
+        (partial / "config.json").write_text(config, encoding="utf-8")
+        save_file(weights, partial / "model.safetensors", metadata={"revision": spec.revision})
+        (partial / "default_voice.txt").write_text(recipe.default_voice + "\n", encoding="utf-8")
+        (partial / "voices").mkdir()
+        engine = checkpoint.load(partial, device="cpu")
+        for entry in recipe.voices:
+            voice = _voice(engine, entry, encoded, corpus)
+            save_voice(voice, partial / "voices" / f"{entry.name}.safetensors")
+        (out / "voices").mkdir(exist_ok=True)
+        for old in (out / "voices").glob("*.safetensors"):
+            old.unlink()
+        for path in sorted(partial.rglob("*")):
+            if path.is_file():
+                path.replace(out / path.relative_to(partial))
+
+
+def _voice(
+    engine: checkpoint.Engine, entry: VoiceRecipe, encoded: Sequence[Encoded], corpus: Path
+) -> Voice:
+    """Clone the clip, then let all of the speaker's recordings say how they sound and speak."""
+    mine = [
+        e
+        for e in encoded
+        if e.utterance.set == entry.set
+        and e.utterance.speaker == entry.speaker
+        and not e.utterance.held_out
+    ]
+    clip = next((e for e in mine if e.utterance.id == entry.clip), None)
+    if clip is None:
+        raise TrainingError(
+            f"The voice {entry.name!r} asks for the clip {entry.clip!r} of "
+            f"{entry.speaker}, which is not in the corpus."
+        )
+    path = next((corpus / entry.set / "clips").glob(f"{entry.clip}.*"))
+    voice = engine.clone(read_audio(path), name=entry.name, transcript=clip.utterance.text or None)
+    speaker = np.mean([e.speaker for e in mine], axis=0)
+    attributes = dict(voice.attributes)
+    attributes |= _median_attributes(engine.spec, mine)
+    return dataclasses.replace(
+        voice,
+        speaker=(speaker / np.linalg.norm(speaker)).astype(np.float32),
+        attributes=attributes,
+        description=entry.description,
+        source=entry.source,
+        licence=entry.licence,
+    )
+
+
+def _median_attributes(spec: ModelSpec, mine: Sequence[Encoded]) -> dict[str, float]:
+    from voxkit.prosody import attributes
+
+    values = np.stack([e.controls for e in mine])
+    given = np.stack([e.given for e in mine]) > 0
+    median = [
+        float(np.median(v[g])) if g.any() else 0.0 for v, g in zip(values.T, given.T, strict=True)
+    ]
+    return attributes(np.array(median), given.any(0), spec.mel)
+
+
+def load_parts(spec: ModelSpec, runs: Path) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """Return the trained tokenizer (with its teacher) and speaker encoder, ready to encode."""
+    from voxkit.modules.speaker import SpeakerEncoder
+    from voxkit.train.tokenizer import TokenizerNet
+
+    tokenizer = TokenizerNet(spec.tokenizer, spec.mel.bins)
+    tokenizer.load_state_dict(averaged_weights(runs / "tokenizer"))
+    speaker = SpeakerEncoder(spec.speaker, spec.mel.bins)
+    state = averaged_weights(runs / "speaker")
+    speaker.load_state_dict(
+        {n.removeprefix("encoder."): w for n, w in state.items() if n.startswith("encoder.")}
+    )
+    return tokenizer.eval(), speaker.eval()
