@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import os
 import platform
@@ -33,8 +34,7 @@ PARAGRAPH = (
     "The baker opened the shop before dawn. Two customers were already waiting in the cold. "
     "One of them wanted rye bread, and the other had only come to get warm. "
 )
-# Where each part spends its time: attribute of the engine, method.
-PARTS = {"generator": "tokens", "decoder": "decode", "vocoder": "vocode"}
+PARTS = ("frontend", "generator", "decoder", "vocoder")
 
 
 def cold_speak(text: str, arguments: list[str]) -> dict[str, float]:
@@ -56,36 +56,25 @@ def cold_speak(text: str, arguments: list[str]) -> dict[str, float]:
     return {"wall_s": wall_s, "audio_s": info.duration, "peak_mib": usage.ru_maxrss / 1024}
 
 
-class Stopwatch:
-    """Adds up the time spent inside the parts' methods, next() of an iterator included."""
+class Timed:
+    """A part of an engine whose methods are timed, the iterators that they return too."""
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+    def __init__(self, part: Any, name: str, seconds: dict[str, float]) -> None:
+        self._part, self._name, self._seconds = part, name, seconds
 
-    @contextlib.contextmanager
-    def on(self, engine: Any) -> Iterator[None]:
-        """Time the parts of an engine until the block ends."""
-        originals = [(type(getattr(engine, part)), method) for part, method in PARTS.items()]
-        saved = [(cls, method, getattr(cls, method)) for cls, method in originals]
-        try:
-            for (cls, method, function), part in zip(saved, PARTS, strict=True):
-                setattr(cls, method, self._timed(part, function))
-            yield
-        finally:
-            for cls, method, function in saved:
-                setattr(cls, method, function)
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        function = getattr(self._part, method)
 
-    def _timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            with self._running(part):
+            with self._running():
                 result = function(*args, **kwargs)
-            return self._items(part, result) if isinstance(result, Iterator) else result
+            return self._items(result) if isinstance(result, Iterator) else result
 
         return call
 
-    def _items(self, part: str, iterator: Iterator[Any]) -> Iterator[Any]:
+    def _items(self, iterator: Iterator[Any]) -> Iterator[Any]:
         while True:
-            with self._running(part):
+            with self._running():
                 try:
                     item = next(iterator)
                 except StopIteration:
@@ -93,26 +82,36 @@ class Stopwatch:
             yield item
 
     @contextlib.contextmanager
-    def _running(self, part: str) -> Iterator[None]:
+    def _running(self) -> Iterator[None]:
         began = time.perf_counter()
         try:
             yield
         finally:
-            self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - began
+            spent = time.perf_counter() - began
+            self._seconds[self._name] = self._seconds.get(self._name, 0.0) + spent
+
+
+def timed(engine: Any, seconds: dict[str, float]) -> Any:
+    """The same engine with timed parts, which add their seconds up in `seconds`."""
+    parts = {name: Timed(getattr(engine.parts, name), name, seconds) for name in PARTS}
+    return type(engine)(
+        engine.spec,
+        dataclasses.replace(engine.parts, **parts),
+        fingerprint=engine.fingerprint,
+        default_voice=engine.default_voice,
+    )
 
 
 def warm_speak(engine: Any, voice: Any, text: str, seed: int) -> dict[str, float]:
     """Stream one text from a loaded engine: first-audio latency, RTF, and each part's RTF."""
-    watch = Stopwatch()
-    options = voxkit.Options(seed=seed)
+    seconds: dict[str, float] = {}
     first_s, audio_s = 0.0, 0.0
     began = time.perf_counter()
-    with watch.on(engine):
-        for piece in engine.stream(text, voice, options):
-            first_s = first_s or time.perf_counter() - began
-            audio_s += len(piece.samples) / piece.sample_rate
+    for piece in timed(engine, seconds).stream(text, voice, voxkit.Options(seed=seed)):
+        first_s = first_s or time.perf_counter() - began
+        audio_s += len(piece.samples) / piece.sample_rate
     wall_s = time.perf_counter() - began
-    parts = {f"{part}_rtf": seconds / audio_s for part, seconds in watch.seconds.items()}
+    parts = {f"{name}_rtf": spent / audio_s for name, spent in seconds.items()}
     return {"first_audio_ms": first_s * 1000, "rtf": wall_s / audio_s, "audio_s": audio_s, **parts}
 
 
@@ -149,7 +148,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     began = time.perf_counter()
     engine = voxkit.load(arguments.model, device=arguments.device, threads=arguments.threads)
     load_s = time.perf_counter() - began
-    voice = voxkit.find_voice(arguments.voice) if arguments.voice else None
+    voice = voxkit.find_voice(arguments.voice or engine.default_voice)
     warm_speak(engine, voice, arguments.text, seed=0)  # the first call pays for caches and tables
     warm = [warm_speak(engine, voice, arguments.text, seed) for seed in range(arguments.runs)]
     result: dict[str, Any] = {
