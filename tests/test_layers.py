@@ -15,20 +15,24 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "voxkit").rglob("*.py"))
 
 # Bottom to top.  A file imports only from rows below its own; files of one folder may import
-# each other.
+# each other.  The engine declares what its parts must do, so the parts stand above it.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("spec", "options", "style", "files", "heteronyms", "catalogue"),
-    ("numbers", "notation", "phonemes", "wording", "download", "conversion"),
-    ("pronunciation", "phrases", "hub"),
-    ("markup", "instruct"),
-    ("ssml",),
-    ("presets", "text"),
+    ("spec", "options", "style", "files", "catalogue"),
+    ("prosody", "conversion", "download"),
+    ("hub",),
+    ("heteronyms", "numbers", "notation", "clauses", "wording"),
+    ("phonemes", "phrases", "quantities"),
+    ("pronunciation", "instruct", "spellings"),
+    ("markup", "presets", "reading"),
+    ("ssml", "text"),
     ("modules",),
     ("audio",),
     ("reference", "voice"),
-    ("tokenizer", "generator", "decoder", "cosyvoice_front", "cosyvoice_weights"),
-    ("engine", "cosyvoice"),
+    ("engine",),
+    ("tokenizer", "generator", "cosyvoice_front", "cosyvoice_weights"),
+    ("decoder",),
+    ("cosyvoice",),
     ("checkpoint",),
     ("__init__",),
     ("train",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -77,3 +78,20 @@ def test_every_command_shown_exists_with_its_options(line: str) -> None:
         command = command.get_command(None, words.pop(0))
     known = {name for parameter in command.params for name in parameter.opts} | {"--help"}
     assert {word for word in words if re.match(r"--?\w", word)} <= known
+
+
+@pytest.mark.skipif(
+    not (ROOT / "voxkit" / "assets" / "voxkit-en" / "config.json").is_file(),
+    reason="this tree has no bundled model yet",
+)
+def test_the_python_shown_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown = "\n".join(block for language, block in BLOCKS if language == "python")
+    program = f"{shown}\nprint(voxkit.read_audio(Path('hello.wav')).seconds > 0.5)\n"
+    command = [sys.executable, "-c", program]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    *pieces, heard = done.stdout.splitlines()
+    assert pieces and all(piece.endswith(" s") for piece in pieces)
+    assert heard == "True"
