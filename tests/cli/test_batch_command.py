@@ -177,8 +177,18 @@ def test_another_model_makes_all_lines_again(
 ) -> None:
     lines("One.")
     vox("batch", "lines.txt", "-o", "out")
-    monkeypatch.setattr("fake_engine.FakeEngine.fingerprint", "fake:0002")
+    monkeypatch.setattr("fake_engine.FakeEngine.spec.revision", "2")
     assert counts(vox) == (1, 0, 0, 0)
+
+
+def test_a_voice_of_another_model_fails_once_not_on_every_line(
+    vox: Vox, lines: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines("One.", "Two.")
+    monkeypatch.setattr("fake_engine.FakeEngine.fingerprint", "fake:0002")
+    result = vox("batch", "lines.txt", "-o", "out")
+    assert (result.status, result.err.count("\n")) == (1, 1)
+    assert "fake:0001" in result.err
 
 
 def test_a_voice_that_was_cloned_anew_makes_its_lines_again(

@@ -112,6 +112,13 @@ def test_a_full_disk_is_one_sentence(process: Start, words: str) -> None:
     assert err == "Error: The disk is full: free some space and try again.\n"
 
 
+def test_closed_streams_are_no_bug(process: Start, tmp_path: Path) -> None:
+    assert ended(process('voxkit speak "Hello." -o a.wav >&- 2>&-'))[0] == 0
+    assert (tmp_path / "a.wav").exists()
+    status, _, err = ended(process('voxkit speak "Hello." -o - >&-'))
+    assert (status, err) == (1, "Error: Standard output is closed: name a file with -o instead.\n")
+
+
 def test_it_runs_as_a_module() -> None:
     command = [sys.executable, "-m", "voxkit", "--version"]
     done = subprocess.run(command, capture_output=True, check=True)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from fake_engine import RATE
 
-from voxkit.audio import Audio, read_audio, write_audio
+from voxkit.audio import Audio, read_audio
 
 Vox = Callable[..., Any]
 
@@ -72,6 +72,11 @@ def test_useless_input_is_one_sentence(vox: Vox, data: bytes, says: str) -> None
     assert says in result.err
     assert result.err.count("\n") == 1
     assert no_file_but()
+
+
+def test_the_name_of_a_file_as_text_is_pointed_out(vox: Vox) -> None:
+    Path("story.txt").write_text("Once upon a time.")
+    assert "-i story.txt" in vox("speak", "story.txt", "-o", "a.wav").err
 
 
 def test_a_missing_input_file_is_one_sentence(vox: Vox, checkpoint: Any) -> None:
@@ -343,6 +348,27 @@ def test_a_stereo_recording_at_8_khz_is_good_enough(vox: Vox, reference: Path) -
     assert vox("speak", "Hello.", "-o", "a.wav", "--ref-audio", "ref.wav").status == 0
 
 
+@pytest.mark.parametrize(
+    ("words", "says"), [("", "empty"), (" \x07 ", "empty"), ("word " * 1000, "too long")]
+)
+def test_a_useless_transcript_is_one_sentence(
+    vox: Vox, checkpoint: Any, reference: Path, words: str, says: str
+) -> None:
+    clone = ("--ref-audio", str(reference), "--ref-text", words)
+    result = vox("speak", "Hello.", "-o", "a.wav", *clone)
+    assert (result.status, result.err.count("\n")) == (1, 1)
+    assert says in result.err
+    assert not checkpoint.loads
+
+
+def test_odd_file_names_and_control_characters_lend_a_voice_too(vox: Vox, reference: Path) -> None:
+    odd = Path("a\tb\n.wav")
+    odd.write_bytes(reference.read_bytes())
+    words = ("--ref-audio", str(odd), "--ref-text", "La\x1b la.\n")
+    result = vox("speak", "Hello.", "-o", "a.wav", "--json", *words)
+    assert json.loads(result.out)["voice"] == "ab"
+
+
 def test_long_text_is_written_as_it_is_made(vox: Vox, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     from voxkit.audio import AudioWriter
@@ -357,4 +383,3 @@ def test_long_text_is_written_as_it_is_made(vox: Vox, monkeypatch: pytest.Monkey
     assert vox("speak", "A sentence of text. " * 20, "-o", "a.wav").status == 0
     assert max(sizes) == 2400
     assert sum(sizes) == round(read_audio(Path("a.wav")).seconds * RATE)
-    assert write_audio is not None

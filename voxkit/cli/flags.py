@@ -53,7 +53,7 @@ _SOUND, _VOICE, _MODEL, _TALK = "Output", "Voice and style", "Model", "Reporting
 TextArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[TEXT|-]", help="What to say, in quotes; - or a pipe reads standard input."
+        metavar="TEXT|-", help="What to say, in quotes; - or a pipe reads standard input."
     ),
 ]
 InputFlag = Annotated[

@@ -99,7 +99,7 @@ class Output:
         if sys.stderr.isatty():
             from rich.text import Text
 
-            _talk().print(Text(title, style) + Text(text), soft_wrap=True)
+            _talk().print(Text.assemble((title, style), text), soft_wrap=True)
         else:
             print(f"{title}{text}", file=sys.stderr, flush=True)
 

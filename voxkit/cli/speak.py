@@ -76,6 +76,10 @@ def _read(path: Path) -> bytes:
         raise TextError(f"{path} cannot be read ({reason}): give a text file.") from None
 
 
+def _is_file(text: str) -> bool:
+    return len(text) < 200 and "\0" not in text and Path(text).is_file()
+
+
 def _checked_argument(text: str) -> str:
     try:
         text.encode()
@@ -168,6 +172,8 @@ def wanted_target(
         raise typer.BadParameter("needs -o", param_hint=given)
     if to_stdout and format not in (None, "wav"):
         raise typer.BadParameter("-o - writes WAV, or samples with --raw", param_hint="--format")
+    if to_stdout and sys.__stdout__ is None:
+        raise OutputError("Standard output is closed: name a file with -o instead.")
     if to_stdout and sys.stdout.isatty():
         raise typer.BadParameter(
             "will not write sound to a terminal: name a file, or pipe it on", param_hint="-o -"
@@ -295,6 +301,8 @@ def speak(
     if said is None:
         out.usage(HOW_TO)
         raise typer.Exit(2)
+    if text and text[0] == said and _is_file(said):
+        out.warn(f"These are the words {said!r}, not the file: -i {said} reads the file.")
     target = wanted_target(
         output, play=play, raw=raw, format=format, sample_rate=sample_rate, force=force
     )

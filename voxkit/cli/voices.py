@@ -13,12 +13,14 @@ import typer
 
 from voxkit.cli import flags
 from voxkit.cli.output import Output
-from voxkit.errors import VoiceError
+from voxkit.errors import TextError, VoiceError
 
 if TYPE_CHECKING:
     from voxkit.audio import Audio
     from voxkit.engine import Engine
     from voxkit.voice import Voice, VoiceInfo
+
+_LONGEST_TRANSCRIPT = 2_000  # characters; ten hasty seconds are 300
 
 app = typer.Typer(help="List, show and remove voices.", no_args_is_help=True)
 
@@ -39,6 +41,7 @@ class Wanted:
     def on(self, engine: Engine) -> Wanted:
         """Return the same with its `voice` made or found for this engine."""
         if self.voice is not None:
+            self.voice.check_made_by(engine.fingerprint, engine.spec.name)
             return self
         if self.reference is not None:
             voice = engine.clone(
@@ -50,7 +53,7 @@ class Wanted:
                 f"{engine.spec.name} has no voice of its own: choose one with --voice, "
                 "or give a recording with --ref-audio."
             )
-        return wanted_voice(engine.default_voice, None, None)
+        return wanted_voice(engine.default_voice, None, None).on(engine)
 
 
 def wanted_voice(name: str | None, ref_audio: Path | None, ref_text: str | None) -> Wanted:
@@ -72,8 +75,22 @@ def wanted_voice(name: str | None, ref_audio: Path | None, ref_text: str | None)
     audio = read_audio(ref_audio)
     # A useless recording is refused before the model is loaded.
     reference_clip(audio, whole=ref_text is not None)
-    heard = hashlib.sha256(ref_audio.read_bytes() + b"\0" + (ref_text or "").encode())
-    return Wanted(ref_audio.stem, None, audio, ref_text, heard.hexdigest())
+    words = None if ref_text is None else _checked_transcript(ref_text)
+    heard = hashlib.sha256(ref_audio.read_bytes() + b"\0" + (words or "").encode())
+    stem = "".join(c for c in ref_audio.stem if c.isprintable())[:64]
+    return Wanted(stem or "reference", None, audio, words, heard.hexdigest())
+
+
+def _checked_transcript(text: str) -> str:
+    """Return what a recording is said to say, on one line.  Raises `TextError`."""
+    words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if not words:
+        raise TextError(
+            "The transcript is empty: give the words of the recording, or leave it out."
+        )
+    if len(words) > _LONGEST_TRANSCRIPT:
+        raise TextError("The transcript is too long for a short recording: give only its words.")
+    return words
 
 
 def known_names() -> list[str]:
