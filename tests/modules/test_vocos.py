@@ -1,0 +1,239 @@
+"""The vocoder network: streaming, pitch, and the source-filter head."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from voxkit.modules.vocos import SUBFRAMES, Vocos, VocosState
+
+SPEC, MEL = tiny.SPEC.vocoder, tiny.MEL
+SUBHOP = MEL.hop // SUBFRAMES
+
+
+def net(**changes: int) -> Vocos:
+    spec = dataclasses.replace(SPEC, **changes)
+    with torch.random.fork_rng(devices=[]):
+        model = tiny.stir(Vocos(spec, MEL))
+    with torch.no_grad():
+        model.head.out.weight.mul_(0.1)
+    return model
+
+
+@pytest.fixture(scope="module")
+def vocos() -> Vocos:
+    return net().eval().requires_grad_(False)
+
+
+def mel(frames: int, batch: int = 1, seed: int = 0) -> Tensor:
+    return torch.randn(batch, MEL.bins, frames, generator=tiny.seeded(seed))
+
+
+def steady(hertz: float, voiced: bool = True) -> Vocos:
+    """A vocoder that hears one pitch in everything."""
+    model = net().eval().requires_grad_(False)
+    model.pitch.weight.zero_()
+    model.pitch.bias[:SUBFRAMES] = (math.log(hertz) - 5.0) / 0.5
+    model.pitch.bias[SUBFRAMES:] = 9.0 if voiced else -9.0
+    return model
+
+
+def in_pieces(model: Vocos, x: Tensor, state: VocosState, seed: int) -> Tensor:
+    made, frames = [], x.shape[2]
+    for start, end in tiny.cuts(frames, np.random.default_rng(seed), 7):
+        wav, state = model.step(x[:, :, start:end], state, end == frames)
+        made.append(wav)
+    return torch.cat(made, dim=1)
+
+
+# ---- streaming --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("frames", [1, 2, 9, 40])
+def test_every_mel_frame_becomes_one_hop_of_samples(vocos: Vocos, frames: int) -> None:
+    wav, _ = vocos.step(mel(frames, 2), vocos.init_state(2, tiny.seeded(1)), True)
+    assert wav.shape == (2, frames * MEL.hop)
+    assert wav.isfinite().all()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_pieces_equal_the_whole(vocos: Vocos, seed: int) -> None:
+    x = mel(31, seed=seed)
+    whole, _ = vocos.step(x, vocos.init_state(1, tiny.seeded(9)), True)
+    made = in_pieces(vocos, x, vocos.init_state(1, tiny.seeded(9)), seed)
+    assert made.shape == whole.shape
+    # The phase of the pulse train adds up the rounding errors of the pitch, about 1e-7 of a cycle
+    # a sample, and a band-limited pulse turns an error of phase into one of amplitude.
+    torch.testing.assert_close(made, whole, atol=2e-3 * float(whole.abs().max()), rtol=0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_without_pulses_pieces_equal_the_whole_closely(seed: int) -> None:
+    model, x = steady(150.0, voiced=False), mel(31, seed=seed)
+    whole, _ = model.step(x, model.init_state(1, tiny.seeded(9)), True)
+    made = in_pieces(model, x, model.init_state(1, tiny.seeded(9)), seed)
+    # 1e-5: convolutions and matrix products of other sizes add up in another order
+    torch.testing.assert_close(made, whole, atol=1e-5 * float(whole.abs().max()), rtol=0)
+
+
+def test_the_end_may_come_without_frames(vocos: Vocos) -> None:
+    x = mel(12)
+    whole, _ = vocos.step(x, vocos.init_state(1, tiny.seeded(9)), True)
+    first, state = vocos.step(x, vocos.init_state(1, tiny.seeded(9)), False)
+    rest, _ = vocos.step(x[:, :, :0], state, True)
+    made = torch.cat([first, rest], dim=1)
+    assert made.shape == whole.shape
+    torch.testing.assert_close(made, whole, atol=2e-3 * float(whole.abs().max()), rtol=0)
+
+
+def test_no_frames_at_all_become_no_samples(vocos: Vocos) -> None:
+    wav, _ = vocos.step(mel(0), vocos.init_state(1, tiny.seeded(9)), True)
+    assert wav.shape == (1, 0)
+
+
+def test_whole_utterances_of_training_equal_the_streaming_ones(vocos: Vocos) -> None:
+    x = mel(14)
+    noise = torch.randn(1, 14 * MEL.hop, generator=tiny.seeded(9))
+    trained, f0, logits = vocos(x, noise=noise)
+    assert f0.shape == logits.shape == (1, 14 * SUBFRAMES)
+    spoken, _ = vocos.step(x, vocos.init_state(1, tiny.seeded(9)), True)
+    torch.testing.assert_close(trained, spoken, atol=1e-5, rtol=0)
+    heard, voicing = vocos.measure_pitch(x)
+    torch.testing.assert_close(heard, f0)
+    torch.testing.assert_close(voicing, logits.sigmoid())
+
+
+def test_the_true_pitch_takes_the_place_of_the_guess(vocos: Vocos) -> None:
+    x, f0 = mel(14), torch.full((1, 14 * SUBFRAMES), 200.0)
+    noise = torch.zeros(1, 14 * MEL.hop)
+    given, guess, _ = vocos(x, f0, noise)
+    other, same_guess, _ = vocos(x, 2 * f0, noise)
+    assert torch.equal(guess, same_guess)
+    assert (given - other).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("frame", [9, 13])
+def test_the_future_beyond_the_look_ahead_changes_nothing(vocos: Vocos, frame: int) -> None:
+    x = mel(20)
+    other = x.clone()
+    other[:, :, frame] += 1.0
+    a, _ = vocos.step(x, vocos.init_state(1, tiny.seeded(9)), True)
+    b, _ = vocos.step(other, vocos.init_state(1, tiny.seeded(9)), True)
+    changed = ((a - b).abs() > 1e-6)[0].nonzero()[:, 0]
+    # a filter reaches back over three quarters of its window, three subframes
+    first = (SUBFRAMES * (frame - SPEC.lookahead) - 3) * SUBHOP
+    assert first <= int(changed[0]) < first + MEL.hop
+
+
+@pytest.mark.parametrize("lookahead", [1, 3, 6])
+def test_samples_come_as_soon_as_the_look_ahead_allows(lookahead: int) -> None:
+    model = net(lookahead=lookahead).eval().requires_grad_(False)
+    wav, _ = model.step(mel(10), model.init_state(1, tiny.seeded(0)), False)
+    assert wav.shape[1] == (10 - lookahead) * MEL.hop - 3 * SUBHOP
+
+
+def test_a_state_is_left_as_it_was(vocos: Vocos) -> None:
+    x = mel(20)
+    _, state = vocos.step(x[:, :, :9], vocos.init_state(1, None), False)
+    first, _ = vocos.step(x[:, :, 9:], dataclasses.replace(state, generator=tiny.seeded(1)), True)
+    again, _ = vocos.step(x[:, :, 9:], dataclasses.replace(state, generator=tiny.seeded(1)), True)
+    assert torch.equal(first, again)
+
+
+# ---- what is heard ----------------------------------------------------------------------------
+
+
+def spectrum(wav: Tensor) -> Tensor:
+    """Magnitudes of one second, one bin a hertz, once the silence before it is forgotten."""
+    return torch.fft.rfft(wav[0, 4000 : 4000 + MEL.sample_rate]).abs()
+
+
+def silent_noise(model: Vocos, x: Tensor, f0: Tensor | None = None) -> Tensor:
+    return model(x, f0, torch.zeros(1, x.shape[2] * MEL.hop))[0]
+
+
+@pytest.mark.parametrize("hertz", [110.0, 160.0, 250.0])
+def test_the_voice_has_the_pitch_that_it_is_given(hertz: float) -> None:
+    strength = spectrum(silent_noise(steady(hertz), torch.zeros(1, MEL.bins, 80)))
+    harmonics = hertz * torch.arange(1, 6)
+    at = strength[harmonics.long()]
+    between = strength[(harmonics + hertz / 2).long()]  # no multiple of the frame rate away
+    assert (at > 20 * between).all()
+
+
+def test_a_pitch_factor_raises_the_pitch() -> None:
+    model, x = steady(120.0), torch.zeros(1, MEL.bins, 80)
+    wav, _ = model.step(x, model.init_state(1, tiny.seeded(0)), True, pitch_factor=1.5)
+    plain, _ = model.step(x, model.init_state(1, tiny.seeded(0)), True)
+    assert spectrum(wav)[180] > 5 * spectrum(wav)[120]
+    assert spectrum(plain)[120] > 5 * spectrum(plain)[180]
+
+
+def test_without_voicing_only_noise_is_left() -> None:
+    model, x = steady(120.0, voiced=False), torch.zeros(1, MEL.bins, 20)
+    assert silent_noise(model, x).abs().max() == 0
+    assert model(x, None, torch.ones(1, 20 * MEL.hop))[0].abs().max() > 0
+
+
+@pytest.mark.parametrize("hertz", [60.0, 61.7, 200.0, 499.0])
+def test_pulses_have_unit_power_and_no_overtone_beyond_half_the_rate(hertz: float) -> None:
+    head = net().head
+    f0 = torch.full((1, 400), hertz)
+    pulses, _ = head._pulses(f0, torch.ones_like(f0), head.init_state(1))
+    settled = pulses[0, 2 * SUBHOP :].detach()
+    assert settled.square().mean().sqrt() == pytest.approx(1.0, rel=0.05)
+    strength = torch.fft.rfft(settled * torch.hann_window(len(settled))).abs()
+    assert strength[int(0.495 * len(settled)) :].max() < 1e-3 * strength.max()
+
+
+def test_filters_have_minimum_phase_and_the_gains_that_they_are_told() -> None:
+    head = net().head
+    gains = 0.5 * torch.randn(SPEC.head_bands, generator=tiny.seeded(0))
+    log_gain = gains @ head.attenuation
+    response = torch.polar(log_gain.exp(), gains @ head.phase)
+    each = (head.fft // 2) // (SPEC.head_bands - 1)
+    torch.testing.assert_close(log_gain[::each], gains, atol=1e-5, rtol=0)
+    impulse = torch.fft.irfft(response, n=head.fft)
+    energy = impulse.square()
+    assert energy[head.fft // 2 :].sum() < 1e-6 * energy.sum()  # nothing before time zero
+    backwards = torch.fft.irfft(response.conj(), n=head.fft).square()
+    assert energy[:4].sum() > backwards[:4].sum()
+
+
+# ---- learning ---------------------------------------------------------------------------------
+
+
+def loss_of(model: Vocos, x: Tensor, f0: Tensor, noise: Tensor, target: Tensor) -> Tensor:
+    wav, pitch, voicing = model(x, f0, noise)
+    voiced = (f0 > 0).float()
+    return (
+        (wav - target).square().mean()
+        + (pitch.log() - f0.clamp(min=60).log()).square().mean()
+        + F.binary_cross_entropy_with_logits(voicing, voiced)
+    )
+
+
+def batch() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    f0 = torch.full((2, 8 * SUBFRAMES), 130.0)
+    f0[1, 9:] = 0
+    noise = torch.randn(2, 8 * MEL.hop, generator=tiny.seeded(2))
+    return mel(8, 2), f0, noise, torch.roll(noise, 3, dims=1) * 0.1
+
+
+def test_gradients_reach_every_parameter() -> None:
+    model = net()
+    loss_of(model, *batch()).backward()
+    assert tiny.without_gradient(model) == []
+
+
+def test_the_vocoder_learns_one_batch_by_heart() -> None:
+    model, fixed = net(), batch()
+    losses = tiny.fit(model, lambda: loss_of(model, *fixed), steps=40, lr=0.01)
+    assert losses[-1] < 0.2 * losses[0]
