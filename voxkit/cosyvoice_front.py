@@ -55,9 +55,9 @@ class BpeText:
             [AddedToken(token, normalized=False) for token in spec.special_tokens]
         )
 
-    def ids(self, text: str) -> list[int]:
-        """Text → ids, none added before or after."""
-        return self._bpe.encode(text, add_special_tokens=False).ids
+    def ids(self, sentence: str) -> tuple[int, ...]:
+        """Return the ids (N,) of a text, none added before or after."""
+        return tuple(self._bpe.encode(sentence, add_special_tokens=False).ids)
 
     def text(self, ids: Sequence[int]) -> str:
         """Ids → text, special tokens included."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -19,7 +20,7 @@ from voxkit.modules.chunks import chunk_mask
 from voxkit.modules.conformer import ConformerEncoder, ConformerState, Lookahead
 from voxkit.modules.dit_cosyvoice import DitState, RotaryDit
 from voxkit.modules.unet import CausalUnet, UnetState
-from voxkit.spec import ConformerSpec, EncodedFlowSpec, MelSpec, RepeatSpec, UnetSpec
+from voxkit.spec import ConformerSpec, EncodedFlowSpec, MelSpec, RepeatSpec, StreamSpec, UnetSpec
 
 EstimatorState = UnetState | DitState
 
@@ -200,6 +201,23 @@ class FlowState:
     guidance: float
     full_attention: bool  # decode everything at the end, every frame seeing every other
     history: Tensor  # (1, t) all tokens so far, where the end is made anew
+
+
+def hops(stream: StreamSpec, spec: EncodedFlowSpec, prompt: int, hop: int) -> Iterator[int]:
+    """Yield how many more tokens each `decode` of a stream waits for, the first `hop` known.
+
+    The first call fills the grid that the reference's `prompt` tokens began, and every call reads a
+    look-ahead more than it decodes.  Hops double up to the largest.
+    """
+    yield hop + -prompt % hop + spec.lookahead
+    while True:
+        hop = min(2 * hop, stream.max_hop)
+        yield hop
+
+
+def resized(mel: Tensor, speed: float) -> Tensor:
+    """mel (1, M, F) → (1, M, ⌊F / speed⌋), as the public implementation changes the speed."""
+    return F.interpolate(mel, size=int(mel.shape[2] / speed), mode="linear")
 
 
 class FlowDecoder:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from voxkit.spec import HiftSpec
+from voxkit.spec import CosyVoiceSpec, HiftSpec
 
 
 def phase_steps(f0: Tensor, spec: HiftSpec, sample_rate: int) -> Tensor:
@@ -88,3 +88,26 @@ def draw_noise(frames: int, samples: int, spec: HiftSpec, generator: torch.Gener
     if spec.quirks.discarded_draws:
         torch.randn((1, frames * samples, 1), generator=generator)
     return noise
+
+
+def fixed_noise_start(spec: CosyVoiceSpec) -> Tensor:
+    """Return the state of a generator that is about to draw a release's fixed uniform noise.
+
+    The release never stored that noise: it is what the generator gives after the flow's noise and
+    the first weights of the layers built since, drawn here in the same order and thrown away.
+    """
+    flow, f0_width = spec.decoder, spec.vocoder.f0_width
+    generator = torch.Generator().manual_seed(flow.noise_seed)
+    torch.randn(1, spec.mel.bins, flow.noise_frames, generator=generator)
+    torch.randn(flow.codebook, spec.mel.bins, generator=generator)
+    uniform = [
+        (spec.mel.bins, flow.speaker),
+        (f0_width, spec.mel.bins, spec.vocoder.f0_first_kernel),
+        *[(f0_width, f0_width, 3)] * 4,
+        (1, f0_width),
+    ]
+    for shape in uniform:
+        torch.rand(shape, generator=generator)  # weight
+        torch.rand(shape[0], generator=generator)  # bias
+    torch.rand(1, spec.vocoder.harmonics, generator=generator)  # phases without effect
+    return generator.get_state()

@@ -1,0 +1,313 @@
+"""Makes the parts of an engine from a CosyVoice 2 or Fun-CosyVoice 3 folder of the hub.
+
+A folder is converted once (`convert`); its weights are memory-mapped from then on (`load`).  What
+the public implementation does differently is in the spec's quirks, which only `compat` follows.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from voxkit.audio import Audio
+from voxkit.cosyvoice_front import BpeText, OnnxSpeaker, OnnxTokenizer
+from voxkit.cosyvoice_weights import Names, flow_names, hift_names, lm_names, read_weights
+from voxkit.engine import Description
+from voxkit.errors import ModelError
+from voxkit.generator import wanted_sampling
+from voxkit.modules.encoded_flow import EncodedFlow, FlowDecoder, FlowState
+from voxkit.modules.hift import Hift
+from voxkit.modules.hift_source import fixed_noise_start
+from voxkit.modules.hift_stream import (
+    DrawnNoise,
+    FadingHiftVocoder,
+    HiftFadeState,
+    HiftState,
+    HiftVocoder,
+)
+from voxkit.modules.ras import multinomial, repetition_aware
+from voxkit.modules.spectral import log_mel, resample
+from voxkit.modules.speech_lm import Choose, SpeechLm, shorten_silences, speak, speak_streamed
+from voxkit.options import Options
+from voxkit.prosody import measure
+from voxkit.spec import ConformerSpec, CosyVoiceSpec, UnetSpec, read_spec, without_quirks
+from voxkit.voice import Voice
+
+CONVERTER_VERSION = 1  # raised when `convert` writes something else
+SPEC_FILE = "voxkit.json"  # numbers of a folder that has other sizes than the released model
+
+
+@dataclass(frozen=True)
+class CosyVoice:
+    """A loaded model: its numbers and the parts that an engine consists of."""
+
+    spec: CosyVoiceSpec
+    frontend: BpeText
+    tokenizer: ReferenceReader
+    generator: TextGenerator
+    decoder: MelDecoder
+    vocoder: HiftPart
+
+
+def spec_of(folder: Path) -> CosyVoiceSpec:
+    """Return the numbers of the model in a folder.  Raises `ModelError` if it holds none."""
+    own = folder / SPEC_FILE
+    if own.is_file():
+        spec = read_spec(own)
+        if not isinstance(spec, CosyVoiceSpec):
+            raise ModelError(f"{own} does not describe a model of the CosyVoice family.")
+        return spec
+    for family in ("cosyvoice2", "cosyvoice3"):
+        if (folder / f"{family}.yaml").is_file():
+            with resources.as_file(resources.files("voxkit") / "specs" / f"{family}.json") as path:
+                spec = read_spec(path)
+            assert isinstance(spec, CosyVoiceSpec)
+            return spec
+    if (folder / "cosyvoice.yaml").is_file():
+        raise ModelError(
+            f"{folder / 'cosyvoice.yaml'} is of CosyVoice 1 or of an early CosyVoice 2, which "
+            "voxkit does not read: use cosyvoice2 or cosyvoice3."
+        )
+    raise ModelError(f"{folder} holds neither cosyvoice2.yaml nor cosyvoice3.yaml.")
+
+
+def networks(spec: CosyVoiceSpec) -> dict[str, tuple[nn.Module, Names, str]]:
+    """Build the networks without weights: part → network, names of its tensors, file."""
+    flow = spec.decoder
+    stages = flow.estimator.middle + 2 if isinstance(flow.estimator, UnetSpec) else None
+    names = flow_names(conformer=isinstance(flow.encoder, ConformerSpec), unet_stages=stages)
+    with torch.device("meta"):
+        return {
+            "generator": (SpeechLm(spec.generator), lm_names, "llm.pt"),
+            "decoder": (EncodedFlow(flow, spec.mel, spec.mel_per_token), names, "flow.pt"),
+            "vocoder": (Hift(spec.vocoder, spec.mel), hift_names, "hift.pt"),
+        }
+
+
+def convert(folder: Path, target: Path) -> None:
+    """Write the weights of a hub folder into `target`, one safetensors file a part.
+
+    Raises `ModelError` naming the file and the tensor that is missing, unknown or misshapen.
+    """
+    for part, (network, names, file) in networks(spec_of(folder)).items():
+        save_file(read_weights(folder / file, network, names), target / f"{part}.safetensors")
+
+
+def load(folder: Path, converted: Path, *, device: torch.device, compat: bool = False) -> CosyVoice:
+    """Load a hub folder whose weights `convert` wrote to `converted`.
+
+    The ONNX files are opened when a voice is made, so a folder without them can speak.
+    """
+    spec = spec_of(folder)
+    if not compat:
+        spec = without_quirks(spec)
+    filled = {
+        part: _fill(network, converted / f"{part}.safetensors", device)
+        for part, (network, _, _) in networks(spec).items()
+    }
+    lm, flow, hift = (filled[part] for part in ("generator", "decoder", "vocoder"))
+    assert isinstance(lm, SpeechLm)
+    assert isinstance(flow, EncodedFlow)
+    assert isinstance(hift, Hift)
+    frontend = BpeText(spec.text, folder)
+    return CosyVoice(
+        spec=spec,
+        frontend=frontend,
+        tokenizer=ReferenceReader(spec, folder, hift),
+        generator=TextGenerator(spec, lm, frontend),
+        decoder=MelDecoder(spec, flow),
+        vocoder=HiftPart(spec, hift),
+    )
+
+
+def fingerprint(spec: CosyVoiceSpec) -> str:
+    """Name what decides a voice file's meaning: fine-tuned models share it with their origin."""
+    return f"{spec.family}:{Path(spec.tokenizer.file).stem}"
+
+
+def _fill(network: nn.Module, file: Path, device: torch.device) -> nn.Module:
+    """Put memory-mapped weights into a network."""
+    try:
+        weights = load_file(file)
+    except FileNotFoundError:
+        raise ModelError(f"{file} is missing: convert the model again.") from None
+    except SafetensorError as error:
+        raise ModelError(f"{file} is damaged ({error}): delete its folder.") from None
+    network.load_state_dict(weights, assign=True)
+    return network.to(device).eval().requires_grad_(False)
+
+
+class ReferenceReader:
+    """Reference → tokens, mel and speaker vector, the first two of one length."""
+
+    def __init__(self, spec: CosyVoiceSpec, folder: Path, hift: Hift) -> None:
+        self.spec, self.folder, self.hift = spec, folder, hift
+
+    @functools.cached_property
+    def tokenizer(self) -> OnnxTokenizer:
+        """The speech tokenizer, opened when it is first used."""
+        return OnnxTokenizer(self.spec.tokenizer, self.folder / self.spec.tokenizer.file)
+
+    @functools.cached_property
+    def speaker(self) -> OnnxSpeaker:
+        """The speaker encoder, opened when it is first used."""
+        return OnnxSpeaker(self.spec.speaker, self.folder / self.spec.speaker.file)
+
+    def encode(self, audio: Audio) -> np.ndarray:
+        """Return the speech tokens (T,) of a recording."""
+        return self.tokenizer.encode(_at(audio, self.spec.tokenizer.sample_rate).numpy())
+
+    @torch.inference_mode()
+    def describe(self, audio: Audio, text_ids: tuple[int, ...] | None) -> Description:
+        """Return what a voice keeps of a reference; text ids are not phones and tell no rate."""
+        tokens = self.encode(audio)
+        mel = log_mel(_at(audio, self.spec.mel.sample_rate)[None], self.spec.mel)
+        ratio = self.spec.mel_per_token
+        count = min(len(tokens), mel.shape[2] // ratio)
+        mel = mel[:, :, : count * ratio]
+        f0 = self.hift.f0(mel.to(self.hift.merge.weight.device))[0].cpu()
+        natural = mel[0].numpy()
+        voiced = torch.where(f0 > self.spec.vocoder.voiced_hz, f0, 0.0).numpy()
+        return Description(
+            tokens=tokens[:count],
+            mel=natural,
+            speaker=self.speaker.embed(_at(audio, self.spec.speaker.sample_rate).numpy()),
+            attributes=measure(voiced, natural, self.spec.mel, None),
+        )
+
+
+def _at(audio: Audio, rate: int) -> Tensor:
+    """Samples (S,) at another rate, resampled as the models' training data was."""
+    return resample(torch.from_numpy(audio.samples), audio.sample_rate, rate)
+
+
+class TextGenerator:
+    """Text ids and voice → speech tokens, the text whole or while it is written."""
+
+    def __init__(self, spec: CosyVoiceSpec, lm: SpeechLm, frontend: BpeText) -> None:
+        self.spec, self.lm, self.frontend = spec, lm, frontend
+
+    def tokens(
+        self,
+        text_ids: tuple[int, ...],
+        voice: Voice,
+        options: Options,
+        generator: torch.Generator,
+        *,
+        instruction: str | None = None,
+    ) -> Iterator[int]:
+        """Yield speech tokens until the text is said.
+
+        With an `instruction` the reference's words and tokens are left out: they would win over it.
+        """
+        spec = self.spec.generator
+        prompt, heard = self._prompt(voice, instruction)
+        count = len(text_ids)
+        if spec.quirks.prefix_counts_as_text and not heard and not instruction:
+            count += len(prompt)
+        lengths = (
+            int(spec.min_tokens_per_text_id * count),
+            int(spec.max_tokens_per_text_id * count),
+        )
+        choose = self._choose(options, generator)
+        said = speak(self.lm, (*prompt, *text_ids), heard, choose, lengths=lengths)
+        return shorten_silences(said, spec)
+
+    def tokens_streamed(
+        self,
+        pieces: Iterable[Sequence[int]],
+        voice: Voice,
+        options: Options,
+        generator: torch.Generator,
+        *,
+        instruction: str | None = None,
+    ) -> Iterator[int]:
+        """Yield speech tokens while the text's ids still arrive."""
+        prompt, heard = self._prompt(voice, instruction)
+        choose = self._choose(options, generator)
+        said = speak_streamed(self.lm, pieces, prompt, heard, choose)
+        return shorten_silences(said, self.spec.generator)
+
+    def _prompt(
+        self, voice: Voice, instruction: str | None
+    ) -> tuple[tuple[int, ...], Sequence[int]]:
+        """Return what the model is told before the text, and the reference tokens after it."""
+        text = self.spec.text
+        if instruction:
+            lead = f"{text.system_prompt} " if text.system_prompt else ""
+            return self.frontend.ids(f"{lead}{instruction}{text.end_of_prompt}"), ()
+        lead = f"{text.system_prompt}{text.end_of_prompt}" if text.system_prompt else ""
+        if not voice.transcript:
+            return self.frontend.ids(lead), ()
+        return self.frontend.ids(lead + voice.transcript), voice.tokens.tolist()
+
+    def _choose(self, options: Options, generator: torch.Generator) -> Choose:
+        sampling = wanted_sampling(self.spec.generator.sampling, options)
+        draw = multinomial(generator)
+        return lambda logits, said: repetition_aware(logits, said, sampling, draw)
+
+
+class MelDecoder:
+    """Speech tokens and voice → mel."""
+
+    def __init__(
+        self, spec: CosyVoiceSpec, flow: EncodedFlow, *, full_attention: bool = False
+    ) -> None:
+        """With `full_attention` all mel comes at the end, every frame having seen every other."""
+        self.spec, self.decoder = spec, FlowDecoder(flow)
+        self.full_attention = full_attention
+
+    def init_state(self, voice: Voice, options: Options) -> FlowState:
+        """Return the state after the reference, from which any number of sentences can start."""
+        device = self.decoder.net.speaker.weight.device
+        state = self.decoder.init_state(
+            torch.from_numpy(voice.tokens)[None].to(device),
+            torch.from_numpy(voice.mel)[None].to(device),
+            torch.from_numpy(voice.speaker)[None].to(device),
+            steps=options.steps,
+            guidance=options.guidance,
+            full_attention=self.full_attention,
+        )
+        nothing = torch.zeros(0, dtype=torch.long)
+        return self.decode(nothing, state, False)[1]
+
+    def seed(self, state: FlowState, generator: torch.Generator) -> FlowState:
+        """Return the state for one sentence; every one starts from the same noise."""
+        return self.decoder.shared(state)
+
+    def decode(self, tokens: Tensor, state: FlowState, last: bool) -> tuple[Tensor, FlowState]:
+        """Take more tokens (t,) and return all finished mel (1, M, f), and the state."""
+        device = state.pending.device
+        return self.decoder.decode(tokens.long()[None].to(device), state, last)
+
+
+class HiftPart:
+    """Mel → waveform."""
+
+    def __init__(self, spec: CosyVoiceSpec, hift: Hift) -> None:
+        self.spec = spec
+        fades = spec.vocoder.quirks.hamming_crossfade_frames > 0
+        self.vocoder = (FadingHiftVocoder if fades else HiftVocoder)(hift, spec.mel)
+        self._noise_start = fixed_noise_start(spec) if spec.vocoder.noise == "uniform" else None
+
+    def init_state(self, generator: torch.Generator) -> HiftState | HiftFadeState:
+        """Return the state before the first frame."""
+        if self._noise_start is not None:
+            generator = torch.Generator()
+            generator.set_state(self._noise_start)
+        return self.vocoder.init_state(DrawnNoise(self.spec.vocoder, generator))
+
+    def vocode(
+        self, mel: Tensor, state: HiftState | HiftFadeState, last: bool
+    ) -> tuple[Tensor, HiftState | HiftFadeState]:
+        """Take more mel (1, M, f) and return all finished samples (s,), and the state."""
+        return self.vocoder.vocode(mel, state, last)  # type: ignore[arg-type]
