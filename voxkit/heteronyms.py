@@ -20,6 +20,12 @@ _BEFORE_NOUN = frozenset(
 _BE = frozenset("is are was were be been being am isn't aren't wasn't weren't".split())
 _HAVE = frozenset("have has had having i've you've we've they've haven't hasn't hadn't".split())
 
+_BEFORE_LETTER = frozenset(
+    "vitamin plan grade type hepatitis letter group team class section point side level option "
+    "exhibit appendix figure table model part category series room gate block unit an the straight "
+    "capital big version answer".split()
+)
+
 # word: (as a noun or adjective, as a verb, which of the two when nothing beside it tells)
 _NOUN_VERB: dict[str, tuple[str, str, int]] = {
     "abuse": ("AH0 B Y UW1 S", "AH0 B Y UW1 Z", 0),
@@ -110,12 +116,12 @@ def in_context(word: str, before: str, after: str, next_sound: str) -> str | Non
 
 def _is_letter_name(word: str, before: str, after: str) -> bool:
     """Tell the letter of "vitamin A" and "U S A" from the article of "A dog" and "a dog"."""
+    if not before and not after:
+        return True
     if word == "a":
-        return not before and not after
-    spelt_beside = (len(before) == 1 and before.isupper() and before != "I") or (
-        len(after) == 1 and after.isupper() and after != "I"
-    )
-    return spelt_beside or bool(before) or not after
+        return False
+    spelt_beside = any(len(w) == 1 and w.isupper() and w != "I" for w in (before, after))
+    return spelt_beside or not after or before.lower() in _BEFORE_LETTER
 
 
 def _read(left: str, right: str) -> str:

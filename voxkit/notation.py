@@ -145,7 +145,7 @@ INITIALISMS = frozenset(
     "HTML XHTML HDMI IPO ICU ATP IPTV".split()
 )
 # Up to three capitals that are said as one word.
-SHORT_ACRONYMS = frozenset("RAM ROM GIF SIM PIN ZIP LAN WAN CAD DOS BIT AIR OPT LOL OK".split())
+SHORT_ACRONYMS = frozenset("NET RAM ROM GIF SIM PIN ZIP LAN WAN CAD DOS BIT AIR OPT LOL OK".split())
 # Up to three capitals that stress an ordinary word.
 SHORT_WORDS = frozenset(
     "AM AN AND ALL ANY ARE AS ASK AT BAD BE BED BIG BOY BUT BUY BY CAN CAR CAT DAD DAY DID DO DOG "

@@ -102,7 +102,8 @@ def fraction(top: int, bottom: int) -> str:
     if bottom == 2:
         part = "half" if top == 1 else "halves"
     else:
-        part = ("quarter" if bottom == 4 else ordinal(bottom)) + ("" if top == 1 else "s")
+        part = "quarter" if bottom == 4 else ordinal(bottom).removeprefix("one ")
+        part += "" if top == 1 else "s"
     return f"{cardinal(top)} {part}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import gzip
 import re
@@ -51,6 +52,22 @@ class PhoneText:
     unknown: tuple[str, ...]  # words without symbols: neither dictionary nor letters could say them
 
 
+# Words that came after the dictionary or that it misses.
+_YOUNGER: Mapping[str, str] = {
+    "covid": "K OW1 V IH0 D",
+    "emoji": "IH0 M OW1 JH IY0",
+    "gif": "G IH1 F",
+    "gigahertz": "G IH1 G AH0 HH ER2 T S",
+    "jpeg": "JH EY1 P EH2 G",
+    "json": "JH EY1 S AH0 N",
+    "kilohertz": "K IH1 L AH0 HH ER2 T S",
+    "kubernetes": "K UW2 B ER0 N EH1 T IY0 Z",
+    "png": "P IY2 EH2 N JH IY1",
+    "vlog": "V L AO1 G",
+    "voxkit": "V AA1 K S K IH2 T",
+}
+
+
 @dataclass(frozen=True)
 class Lexicon:
     """A pronouncing dictionary and the rules that stretch it to inflected and compound words."""
@@ -71,7 +88,7 @@ class Lexicon:
     def lookup(self, word: str) -> tuple[str, ...] | None:
         """Return the phones of `word`, or None if nothing in the dictionary leads to them."""
         key = fold(word)
-        if found := self.entries.get(key):
+        if found := self.entries.get(key) or _YOUNGER.get(key):
             return tuple(found.split())
         if "-" in key:
             parts = [self.lookup(part) or () for part in key.split("-") if part]
@@ -157,6 +174,7 @@ def _stems(word: str, ending: str) -> Iterator[str]:
 class _Token:
     text: str
     pause: str  # the punctuation that follows, or ""
+    joined: bool  # by a hyphen to the next word
 
 
 def phones(sentence: str, lexicon: Lexicon, letters: LetterReader | None = None) -> PhoneText:
@@ -173,7 +191,9 @@ def phones(sentence: str, lexicon: Lexicon, letters: LetterReader | None = None)
         before = tokens[i - 1].text if i and not tokens[i - 1].pause else ""
         after = tokens[i + 1].text if i + 1 < len(tokens) and not tokens[i].pause else ""
         next_sound = spoken[i + 1][0] if after and spoken[i + 1] else ""
-        if chosen := in_context(tokens[i].text, before, after, next_sound):
+        if tokens[i].text == "A" and tokens[i].joined:
+            spoken[i] = ("EY1",)  # the letter of "A-four"
+        elif chosen := in_context(tokens[i].text, before, after, next_sound):
             spoken[i] = tuple(chosen.split())
     symbols: list[str] = []
     word_index: list[int] = []
@@ -198,12 +218,12 @@ def _tokens(sentence: str) -> list[_Token]:
     for match in _TOKEN.finditer(sentence):
         text = match[0]
         if text[0].isalnum():
-            out.append(_Token(text, ""))
+            out.append(_Token(text, "", sentence.startswith("-", match.end())))
         elif out:
             mark = "." if text.startswith("..") else "," if text[0] == "-" else text
             mark = _PAUSE_OF.get(mark, mark)
             if not out[-1].pause or _STRENGTH[mark] > _STRENGTH[out[-1].pause]:
-                out[-1] = _Token(out[-1].text, mark)
+                out[-1] = dataclasses.replace(out[-1], pause=mark)
     return out
 
 
@@ -215,6 +235,13 @@ def _guess(word: str, lexicon: Lexicon, letters: LetterReader | None) -> tuple[s
         return with_s(stem) if stem else ()
     if not re.fullmatch(r"[a-z']+", key):
         return ()
+    humps = re.findall(r"[A-Z]{2,}(?![a-z])|[A-Z]?[a-z']+|[A-Z]", word)
+    if len(humps) > 1 and sum(map(len, humps)) == len(word):  # camelCase
+        parts = (lexicon.lookup(h) if len(h) > 1 else None for h in humps)
+        said = [p or _guess(h, lexicon, letters) for p, h in zip(parts, humps, strict=True)]
+        return tuple(p for part in said for p in part) if all(said) else ()
+    if word.isupper() and len(word) < 4:
+        return lexicon.spell(key)
     if len(key) == 1 or not re.search("[aeiouy]", key):
         return lexicon.spell(key)
     return letters.phones(key) if letters else ()

@@ -197,6 +197,11 @@ def _cents(m: Match) -> str:
     return f"{_span(m)} cent{'' if _one(m) else 's'}"
 
 
+def _before_noun(m: Match) -> bool:
+    """Tell "a 5 km run", where the unit stays in the singular."""
+    return bool(re.search(r"\b[Aa]n? $", m.string[: m.start()]))
+
+
 def _unit_name(symbol: str, single: bool) -> str:
     one, _, several = notation.UNITS[symbol].partition("/")
     return one if single else several or one + "s"
@@ -209,6 +214,10 @@ def _per(symbol: str | None) -> str:
     return f" per {unit}"
 
 
+def _rate(m: Match) -> str:
+    return _per(m["per"])
+
+
 def _each(m: Match) -> str:
     return m["noun"] + _per(m["per"])
 
@@ -216,7 +225,7 @@ def _each(m: Match) -> str:
 def _measure(m: Match) -> str:
     a_part = "/" in m["num"] and " " not in m["num"] and not m["low"]
     square = {"2": "square ", "3": "cubic ", None: ""}[m["power"]]
-    name = _unit_name(m["unit"], a_part or _one(m))
+    name = _unit_name(m["unit"], a_part or _one(m) or _before_noun(m))
     return f"{_span(m)}{' of a ' if a_part else ' '}{square}{name}{_per(m['per'])}"
 
 
@@ -235,7 +244,7 @@ def _feet(m: Match) -> str:
 def _inches(m: Match) -> str:
     if m[0][-1] == '"' and m.string[: m.start()].count('"') % 2:
         return m[0]  # the mark closes a quotation
-    return f"{_span(m)} inch{'' if _one(m) else 'es'}"
+    return f"{_span(m)} inch{'' if _one(m) or _before_noun(m) else 'es'}"
 
 
 def _percent(m: Match) -> str:
@@ -330,6 +339,17 @@ def _letter_digit(m: Match) -> str:
     return "-" if re.search(r"(?<![A-Za-z])A$", m.string[: m.start()]) else " "
 
 
+def _leftover(m: Match) -> str:
+    joined = m.string[: m.start()].endswith("-")
+    return f"{'' if joined else ' '}{number(m[0])} "
+
+
+def _continental(m: Match) -> str:
+    """Turn 1.234,56 and 5,50 € into 1,234.56 and 5.50 €."""
+    whole, _, part = m[0].rpartition(",")
+    return whole.replace(".", ",") + "." + part
+
+
 GROUPS = (
     rule(r"#(?=[0-9])", "number ", "#"),
     rule(
@@ -339,6 +359,8 @@ GROUPS = (
         _DIGIT,
     ),
     rule(r"\+[0-9]{1,3}(?:[ -][0-9]{2,4}){2,5}(?![\w-])", _telephone, "+"),
+    rule(r"(?<![\w.,])0[0-9]{2,5}(?: [0-9]{3,6}){1,3}(?!\w)", _telephone, _DIGIT),
+    rule(r"(?<![\w.,])[0-9]{4}(?: [0-9]{4}){2,}(?!\w)", _telephone, _DIGIT),
     rule(r"(?<![\w.,$-])[2-9][0-9]{2}-[0-9]{4}(?![\w,-])", _short_telephone, _DIGIT),
     rule(r"(?<=[Cc]all )911\b|(?<=[Dd]ial )911\b|(?<=ed )911\b", "nine one one", _DIGIT),
     rule(
@@ -379,7 +401,16 @@ GROUPS = (
 )
 
 MEASURES = (
-    rule(r"(?<=[0-9] )-(?= [0-9.]+ =)", "minus", "-"),
+    rule(r"(?<![\w.,])[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]{1,2}(?!\w)", _continental, ","),
+    rule(r"(?<![\w.,])[0-9]+,[0-9]{2}(?= ?€)", _continental, "€"),
+    rule(
+        r"(?<![\w.,])(?<![0-9] )[1-9][0-9]{0,2}(?:(?: [0-9]{3}){2,}| 000)(?![\w.]| [0-9])",
+        lambda m: m[0].replace(" ", ","),
+        _DIGIT,
+    ),
+    rule(r"(?<=[0-9]) ?- ?(?=[0-9.]+ ?=)", " minus ", "-"),
+    rule(r"(?<=[0-9]) ?x ?(?=[0-9])", " by ", "x"),
+    rule(r"(?<=[a-z])/(?P<per>min|sec|hr|h|s|day|week|month|year|mo|yr)\b", _rate, "/"),
     rule(rf"(?:^|(?<=[\s(\[\"=<>±~:]))[-−](?=[{_SIGNS}]?\.?[0-9])", "minus ", "-−"),
     rule(
         rf"{_CURRENCY} ?(?:(?P<low>{_QUANTITY}) ?[-–] ?(?P=sign)?)?"
@@ -398,7 +429,7 @@ MEASURES = (
         "/",
     ),
     rule(rf"{_SPAN} ?%(?: ?[-–] ?(?=[0-9]))?", _percent, "%"),
-    rule(rf"{_SPAN} ?° ?(?:(?P<scale>[CFK])\b)?", _degrees, "°"),
+    rule(rf"{_SPAN} ?°(?: ?(?P<scale>[CFK])\b)?", _degrees, "°"),
     rule(
         r"(?<![\w.])(?P<feet>[0-9]{1,2})'(?: ?(?P<inches>[0-9]{1,2})(?:\"|''))?(?!\w)",
         _feet,
@@ -438,7 +469,6 @@ NUMBERS = (
     rule(r"(?<![\w.])(?P<v>[vV])\.? ?(?P<num>[0-9]+(?:\.[0-9]+)*)(?!\w)", _version, _DIGIT),
     rule(r"(?<![\w.,])(?P<v>(?!))?(?P<num>[0-9]+(?:\.[0-9]+){2,})(?!\w)", _version, _DIGIT),
     rule(rf"{_START}(?P<num>{_NUM}) ?x\b(?! ?[0-9])", lambda m: f"{number(m['num'])} times", "x"),
-    rule(r"(?<=[0-9]) ?x ?(?=[0-9])", " by ", "x"),
     rule(
         rf"{_START}[0-9]{{1,9}} [0-9]{{1,9}}/[0-9]{{1,9}}(?![\w/])", lambda m: _quantity(m[0]), "/"
     ),
@@ -451,5 +481,5 @@ NUMBERS = (
     rule(r"(?<=[A-Za-z])-?(?=[0-9])", _letter_digit, _DIGIT),
     rule(r"(?<![0-9.,])(?P<num>[0-9]{1,4})s\b", _several, _DIGIT),
     rule(r"(?<=[0-9])-?(?=[A-Za-z])", " ", _DIGIT),
-    rule(_NUM, lambda m: f" {number(m[0])} ", _DIGIT),
+    rule(_NUM, _leftover, _DIGIT),
 )

@@ -82,7 +82,7 @@ _SIGNS = (
     rule(r"-->?|=>|->|[→⇒]", lambda m: " – " if m[0] == "--" else " to ", "->→⇒"),
     rule("<=", " ≤ ", "<"),
     rule(">=", " ≥ ", ">"),
-    rule(r"(?<![^\W\d_])[α-ωΑ-Ω](?![^\W\d_])", _greek, "α-ωΑ-Ω"),
+    rule("(?<![α-ωΑ-Ω])[α-ωΑ-Ω](?![α-ωΑ-Ω])", _greek, "α-ωΑ-Ω"),
     rule(
         f"[{re.escape(''.join(notation.SYMBOLS))}]",
         lambda m: f" {notation.SYMBOLS[m[0]]} ",

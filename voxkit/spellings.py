@@ -77,6 +77,7 @@ ADDRESSES = (
         _domain,
         ".",
     ),
+    rule(r"(?<![\S])~?(?:/[\w.-]+){2,}/?", lambda m: _said_address(m[0]), "/"),
     rule(r"(?<![\w&])(?P<mark>[#@])(?P<name>[A-Za-z]\w*)", _handle, "#@"),
 )
 
@@ -130,11 +131,19 @@ def _initials(m: Match) -> str:
     )
 
 
+def _days(m: Match) -> str:
+    return f"{notation.ABBREVIATIONS[m['a']]} to {notation.ABBREVIATIONS[m['b']]}"
+
+
+_DAYS = "Mon|Tue|Tues|Wed|Thu|Thurs|Fri|Sat|Sun"
+_MONTHS = "|".join(sorted(notation.SHORT_MONTHS, key=len, reverse=True))
 _ABBREVIATED = "|".join(sorted(notation.ABBREVIATIONS, key=len, reverse=True))
 
 ABBREVIATIONS = (
-    rule(r"\bNo\.? ?(?=[0-9])", "Number ", "0-9"),
-    rule(r"\bno\. ?(?=[0-9])", "number ", "0-9"),
+    rule(r"\bNo\.? *(?=[0-9])", "Number ", "0-9"),
+    rule(r"\bno\. *(?=[0-9])", "number ", "0-9"),
+    rule(rf"\b(?P<a>{_DAYS})(?P<gap> ?[-–] ?)(?P<b>{_DAYS})\b", _days, "-–"),
+    rule(rf"\b(?P<a>{_MONTHS})(?P<gap> ?[-–] ?)(?P<b>{_MONTHS})\b", _days, "-–"),
     rule(r"\bSt\.(?!\w)", _saint_or_street, "."),
     rule(r"\bSt(?= [A-Z][a-z])", "Saint", "S"),
     rule(r"\bDr\.(?!\w)", _doctor_or_drive, "."),
@@ -146,11 +155,13 @@ ABBREVIATIONS = (
     rule(r"\b(?P<word>Mrs|Mr|Dr|Prof)(?= [A-Z])", lambda m: notation.BARE[m["word"]]),
     rule(r"\bvs\b", "versus"),
     rule(r"\bw/o\b", "without", "/"),
+    rule(r"\bc/o\b", "care of", "/"),
     rule(r"\bw/ ?(?=\w)", "with ", "/"),
     rule(r"\b[nN]/[aA]\b", "N A", "/"),
     rule(r"\b(?P<letters>(?:[A-Za-z]\.){2,})(?!\w)", _initials, "."),
     rule(r"\b(?P<letters>(?:[A-Z]\.)+[A-Z])\b", _initials, "."),
-    rule(r"\b(?P<letters>[A-Z])\.(?= \S)", _initials, "."),
+    rule(r"\b(?P<letters>[A-Z])\.(?=[\"')]* \S)", _initials, "."),
+    rule(r"(?<![\w.])\.(?=[A-Za-z]{2,})", "dot ", "."),
 )
 
 # --- Roman numerals and capitals ------------------------------------------------------------------

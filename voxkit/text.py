@@ -200,6 +200,7 @@ _SHORT_LINE = 45  # characters; a shorter line was not wrapped but ended
 _GLUED = re.compile("[A-Z][a-z]")  # behind a mark: a space was forgotten
 _SOFT_CUT = re.compile(r"[,;:)—–][ \n]")
 _LIST_ITEM = re.compile(r"[ \n]*(?:[-*•‣+]|[0-9]{1,3}[.)]|#{1,6}) ")
+_PLACE = re.compile(r"(?:[A-Z]\w*|[0-9]+(?:st|nd|rd|th)) [DSMF]\w$")  # Elm St, 5th St
 _DOTTED = re.compile(r"(?:[A-Za-z]\.)+[A-Za-z]|Ph\.D")
 _CLOCK_SEQUELS = frozenset([*notation.MONTHS, *"Monday Tuesday Wednesday Thursday Friday".split()])
 
@@ -234,9 +235,9 @@ def _find_end(
         if m.end() > limit and endless:
             break
         glued = bool(m["mark"]) and bool(_GLUED.match(text, m.end()))
-        if m["mark"] and not glued and text[m.end() + 1 : m.end() + 2]:
-            if text[m.end()] not in " \n":
-                continue  # a mark inside a word
+        behind = text[m.end() : m.end() + 2]
+        if m["mark"] and not glued and len(behind) == 2 and behind[0] not in " \n":
+            continue  # a mark inside a word
         if not glued and m.end() > known or (m.end() > limit and not final):
             return None, m.start()
         if _is_end(text, start, m, glued):
@@ -277,6 +278,8 @@ def _is_end(text: str, start: int, m: re.Match[str], glued: bool) -> bool:
         return False  # . . .
     if text[start : m.start()].strip().isdigit() and m.start() - start <= 3:
         return False  # the number of a list item
+    if word in ("Dr", "St", "Mt", "Ft") and not _PLACE.search(before):
+        return False
     return _stop_ends(word, following)
 
 
@@ -301,7 +304,7 @@ def _stop_ends(word: str, following: str) -> bool:
         return not re.match("[0-9]|[IVX]+(?![a-z])", following)
     if word.lower() in ("a.m", "p.m"):
         return following[:1].isupper() and following.rstrip(".,;:!?") not in _CLOCK_SEQUELS
-    if word == "etc" or word in notation.PLAIN_WORDS:
+    if word == "etc" or word in notation.PLAIN_WORDS or word in notation.DOTTED_UNITS:
         return not (following[:1].islower() or following[:1].isdigit())
     if word in notation.ABBREVIATIONS or _DOTTED.fullmatch(word):
         return starter
