@@ -53,6 +53,8 @@ def load(
     """
     folder = _find(model)
     spec = read_spec(folder / "config.json")
+    if not isinstance(spec, ModelSpec):
+        raise ModelError(f"{folder} is of the {spec.family} family, which cannot be loaded yet.")
     import torch
 
     if threads is not None:

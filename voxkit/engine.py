@@ -69,7 +69,7 @@ class Decoder(Protocol):
         """Return the state with the noise of one sentence."""
 
     def decode(self, tokens: Tensor, state: State, last: bool) -> tuple[Tensor, State]:
-        """Take more tokens (t,) and return all finished mel (1, M, f) in natural log, and the state."""
+        """Take more tokens (t,) → all finished mel (1, M, f) in natural log, and the state."""
 
 
 class Vocoder(Protocol):
@@ -79,7 +79,7 @@ class Vocoder(Protocol):
         """Return the state before the first frame."""
 
     def vocode(self, mel: Tensor, state: State, last: bool) -> tuple[Tensor, State]:
-        """Take more mel (1, M, f) and return all finished samples (s,) in [-1, 1], and the state."""
+        """Take more mel (1, M, f) → all finished samples (s,) in [-1, 1], and the state."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Engine:
         self.sample_rate = spec.mel.sample_rate
 
     def prepare(self, text: str) -> Script:
-        """Normalise text and cut it into sentences.  Raises `TextError` where nothing can be said."""
+        """Normalise text and cut it into sentences.  Raises `TextError` for nothing to say."""
         return prepare(text, language=self.spec.text.language, max_words=self.spec.text.max_words)
 
     def stream(
@@ -141,7 +141,7 @@ class Engine:
         return Audio(np.concatenate(pieces), self.sample_rate)
 
     def clone(self, reference: Audio, *, name: str, transcript: str | None = None) -> Voice:
-        """Make a voice from a recording.  Raises `AudioError` for one that holds no usable speech."""
+        """Make a voice from a recording.  Raises `AudioError` if it holds no usable speech."""
         clip = reference_clip(reference, whole=transcript is not None)
         ids = None
         if transcript is not None:
@@ -180,7 +180,7 @@ class Engine:
                 yield Audio(wav.clamp(-1, 1).cpu().numpy(), self.sample_rate)
 
     def _hops(self, tokens: Iterator[int]) -> Iterator[tuple[list[int], bool]]:
-        """Group tokens into hops that grow from the first to the largest; True comes with the last."""
+        """Group tokens into hops that grow up to the largest; True comes with the last."""
         size = self.spec.stream.first_hop
         hop: list[int] = []
         for token in tokens:

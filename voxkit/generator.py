@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -57,7 +57,7 @@ class PhoneGenerator:
         options: Options,
         generator: torch.Generator,
     ) -> Iterator[int]:
-        """Yield speech tokens until the stop token, within the bounds that the text's length sets."""
+        """Yield speech tokens until the stop token, within the bounds of the text's length."""
         least, most = self.bounds(text_ids)
         sampling = wanted_sampling(self.spec.generator.sampling, options)
         draw = multinomial(generator)
@@ -103,12 +103,12 @@ class PhoneGenerator:
 
 def wanted_sampling(default: SamplingSpec, options: Options) -> SamplingSpec:
     """Return the model's sampling with what the call asks for."""
-    asked: Mapping[str, float | int | None] = {
-        "temperature": options.temperature,
-        "top_p": options.top_p,
-        "top_k": options.top_k,
-    }
-    return dataclasses.replace(default, **{k: v for k, v in asked.items() if v is not None})
+    return dataclasses.replace(
+        default,
+        temperature=(default.temperature if options.temperature is None else options.temperature),
+        top_p=default.top_p if options.top_p is None else options.top_p,
+        top_k=default.top_k if options.top_k is None else options.top_k,
+    )
 
 
 def voice_tensors(

@@ -1,7 +1,8 @@
 """What can be measured of how somebody speaks, and how the native networks are told of it.
 
-Four attributes, by name: `rate_phones_s` (phones a second, pauses left out), `pitch_hz` (median f0),
-`pitch_range_st` (standard deviation of f0 in semitones) and `energy_db` (level of the louder frames).
+Four attributes, by name: `rate_phones_s` (phones a second, pauses left out), `pitch_hz` (median
+f0), `pitch_range_st` (standard deviation of f0 in semitones) and `energy_db` (level of the louder
+frames).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _DB = 20 / math.log(10)
 def measure(
     f0: np.ndarray, mel: np.ndarray, spec: MelSpec, phones_per_s: float | None
 ) -> dict[str, float]:
-    """f0 (n,) in Hz, 0 unvoiced, and log-mel (M, F) → attributes; what cannot be measured is left out."""
+    """f0 (n,) in Hz, 0 unvoiced, log-mel (M, F) → attributes, without what cannot be measured."""
     found: dict[str, float] = {}
     if phones_per_s:
         found["rate_phones_s"] = float(phones_per_s)

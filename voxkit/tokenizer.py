@@ -1,4 +1,4 @@
-"""Native speech tokenizer: a recording → speech tokens, mel, speaker vector and measured attributes."""
+"""Native speech tokenizer: a recording → speech tokens, mel, speaker vector and attributes."""
 
 from __future__ import annotations
 

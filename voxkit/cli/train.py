@@ -6,9 +6,8 @@ import dataclasses
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 import typer
 
 from voxkit.cli import flags
@@ -20,6 +19,9 @@ from voxkit.train import export as exports
 from voxkit.train.data import load_corpus
 from voxkit.train.encode import Encoded, encode, load_encoded
 from voxkit.train.loop import LoopRecipe, Task, run
+
+if TYPE_CHECKING:
+    from voxkit.modules.letters import Letters
 
 app = typer.Typer(help="Train the parts of a model from recipes.", no_args_is_help=True)
 
@@ -50,11 +52,18 @@ def _recipe(name: str, path: Path | None) -> dict[str, Any]:
 
 
 def _spec(path: Path | None) -> ModelSpec:
-    return read_spec(path or Path(str(resources.files("voxkit"))) / "train/recipes/voxkit-en.json")
+    """Read the numbers of the model to train: voxkit-en's, or those of a file."""
+    path = path or Path(str(resources.files("voxkit"))) / "train/recipes/voxkit-en.json"
+    spec = read_spec(path)
+    if not isinstance(spec, ModelSpec):
+        raise TrainingError(
+            f"{path} is of the {spec.family} family: only native models are trained."
+        )
+    return spec
 
 
-def _letters(spec: ModelSpec, work: Path) -> Any:
-    """Return the trained letter-to-sound network; without it words outside the dictionary are left out."""
+def _letters(spec: ModelSpec, work: Path) -> Letters:
+    """Return the trained letter-to-sound network, for words outside the dictionary."""
     from voxkit import checkpoint
     from voxkit.modules.letters import Letters
 
@@ -67,7 +76,7 @@ def _letters(spec: ModelSpec, work: Path) -> Any:
 
 
 def _encoded(spec: ModelSpec, work: Path, out: Output) -> list[Encoded]:
-    """Encode what is not encoded yet with the trained tokenizer and speaker encoder, and read it."""
+    """Encode what is not encoded yet by the trained tokenizer and speaker encoder; read all."""
     utterances = load_corpus(work / "corpus")
     tokenizer, speaker = exports.load_parts(spec, work)
     done = 0
@@ -132,6 +141,8 @@ def _train(
     threads: int | None,
     quiet: bool,
 ) -> None:
+    import torch
+
     out = Output(quiet)
     if threads:
         torch.set_num_threads(threads)

@@ -1,17 +1,19 @@
 """Native flow-matching decoder network: a token encoder with look-ahead and a chunk-causal DiT.
 
-A chunk of frames sees all of itself and everything before it.  Training runs whole utterances under a
-mask; speaking runs one chunk at a time with the past passed in and out, once per Euler step, so that
-nothing is computed twice.  Both give the same numbers.
+A chunk of frames sees all of itself and everything before it.  Training runs whole utterances under
+a mask; speaking runs one chunk at a time with the past passed in and out, once per Euler step, so
+that nothing is computed twice.  Both give the same numbers.
 
-DiT: Peebles and Xie 2022 (arXiv 2212.09748); its modulation is shared by all blocks and shifted by a
-table in each, as in PixArt-α (arXiv 2310.00426).  Feed-forwards are causal convolutions of width 3.
+DiT: Peebles and Xie 2022 (arXiv 2212.09748); its modulation is shared by all blocks and shifted by
+a table in each, as in PixArt-α (arXiv 2310.00426).  Feed-forwards are causal convolutions.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +23,7 @@ from voxkit.modules.rotary import rotary, rotate
 from voxkit.modules.temporal import CausalTemporalBlock
 from voxkit.spec import DitDecoderSpec
 
-CONTROLS = 4  # rate, median pitch, pitch range, energy; each with a bit that says whether it is given
+CONTROLS = 4  # rate, median pitch, pitch range, energy; a bit beside each says if it is given
 _TIME_WIDTH = 128
 _THETA = 10000.0
 
@@ -65,12 +67,13 @@ class TokenEncoder(nn.Module):
     def step(
         self, codes: Tensor, voice: Tensor, state: EncoderState
     ) -> tuple[Tensor, Tensor, EncoderState]:
-        """codes (B, T + lookahead, dims), voice (B, D) → features (B, 2T, D), guess (B, 2T, M), state."""
+        """codes (B, T + lookahead, dims), voice (B, D) → features (B, 2T, D), guess (B, 2T, M)."""
         count = codes.shape[1] - self.lookahead
         window = [codes[:, i : i + count] for i in range(self.lookahead + 1)]
         x = self.enter(torch.cat(window, dim=-1)) + voice[:, None]
         pasts = []
-        for block, past in zip(self.coarse, state.coarse, strict=True):
+        blocks = cast(Iterable[CausalTemporalBlock], self.coarse)
+        for block, past in zip(blocks, state.coarse, strict=True):
             x, past = block.step(x, past)
             pasts.append(past)
         x = self.widen(x).unflatten(-1, (2, -1)).flatten(1, 2)
@@ -106,7 +109,7 @@ class DitBlock(nn.Module):
         state: BlockState,
         mask: Tensor | None,
     ) -> tuple[Tensor, BlockState]:
-        """x (B, F, D), modulation (B, 6, D), angles (F, D/H/2) → (B, F, D), the past with x added."""
+        """x (B, F, D), modulation (B, 6, D), angles (F, D/H/2) → (B, F, D), the past and x."""
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = (modulation + self.table)[
             :, :, None
         ].unbind(1)
@@ -137,9 +140,7 @@ class Dit(nn.Module):
         self.voice = nn.Sequential(
             nn.Linear(speaker + 2 * CONTROLS, width), nn.GELU(), nn.Linear(width, width)
         )
-        self.time = nn.Sequential(
-            nn.Linear(_TIME_WIDTH, width), nn.GELU(), nn.Linear(width, width)
-        )
+        self.time = nn.Sequential(nn.Linear(_TIME_WIDTH, width), nn.GELU(), nn.Linear(width, width))
         self.enter = nn.Linear(3 * bins + width, width)
         self.modulate = nn.Linear(width, 6 * width)
         self.blocks = nn.ModuleList(DitBlock(spec) for _ in range(spec.layers))
@@ -172,7 +173,7 @@ class Dit(nn.Module):
         state: tuple[BlockState, ...],
         mask: Tensor | None = None,
     ) -> tuple[Tensor, tuple[BlockState, ...]]:
-        """Velocity at x (B, F, M) and time t (B,) in [0, 1] for frames `start`… → (B, F, M), the past.
+        """Velocity of x (B, F, M), frames `start` on, at t (B,) in [0, 1] → (B, F, M), the past.
 
         features (B, F, D) and guess (B, F, M) come from the encoder; prompt (B, F, M) is the mel of
         the reference where the frames belong to it, else zero.

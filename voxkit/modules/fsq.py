@@ -14,7 +14,7 @@ from voxkit.spec import FsqTokenizerSpec
 
 
 class FsqEncoder(nn.Module):
-    """Normalised mel (B, M, F) with even F → codes (B, T, dims), each in {-h … h}/h for 2h+1 levels."""
+    """Normalised mel (B, M, F) with even F → codes (B, T, dims), in {-h … h}/h for 2h+1 levels."""
 
     def __init__(self, spec: FsqTokenizerSpec, bins: int) -> None:
         super().__init__()

@@ -1,7 +1,8 @@
 """Native token generator network: [voice][phones …][task][speech tokens …] → the next speech token.
 
-The voice and the phones see each other whole (a prefix); speech tokens are causal.  One attention head
-is taught during training to look at the phone being spoken, which makes a small model find the text.
+The voice and the phones see each other whole (a prefix); speech tokens are causal.  One attention
+head is taught during training to look at the phone being spoken, which makes a small model find the
+text.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from voxkit.spec import FsqTokenizerSpec, PhoneGeneratorSpec
 class PhoneLm(nn.Module):
     """Token LM over phones.  Token K (the codebook's size) ends the utterance."""
 
+    digits: Tensor  # (K, E)
+
     def __init__(
         self, spec: PhoneGeneratorSpec, tokens: FsqTokenizerSpec, symbols: int, speaker: int
     ) -> None:
@@ -31,7 +34,7 @@ class PhoneLm(nn.Module):
             nn.Linear(speaker + 2 * CONTROLS, 128), nn.GELU(), nn.Linear(128, width)
         )
         self.task = nn.Parameter(torch.randn(width) * 0.02)
-        digits = _digit_features(tokens)  # (K, E)
+        digits = _digit_features(tokens)
         self.register_buffer("digits", digits, persistent=False)
         self.heard = nn.Parameter(torch.randn(digits.shape[1], width) * 0.02)
         self.heard_own = nn.Parameter(torch.zeros(tokens.codebook, width))
@@ -53,10 +56,8 @@ class PhoneLm(nn.Module):
         said = F.pad(self.digits @ self.said, (0, 0, 0, 1)) + self.said_own
         return heard, said
 
-    def prefix(
-        self, speaker: Tensor, controls: Tensor, given: Tensor, symbols: Tensor
-    ) -> Tensor:
-        """speaker (B, S), controls and given (B, 4), symbol ids (B, N) → embeddings (B, N + 2, D)."""
+    def prefix(self, speaker: Tensor, controls: Tensor, given: Tensor, symbols: Tensor) -> Tensor:
+        """speaker (B, S), controls and given (B, 4), symbol ids (B, N) → (B, N + 2, D)."""
         voice = self.voice(torch.cat([speaker, controls * given, given], dim=-1))
         task = self.task.expand(len(symbols), 1, -1)
         return torch.cat([voice[:, None], self.symbols(symbols), task], dim=1)
@@ -64,7 +65,7 @@ class PhoneLm(nn.Module):
     def start(
         self, speaker: Tensor, controls: Tensor, given: Tensor, symbols: Tensor
     ) -> tuple[Tensor, Cache]:
-        """Read voice and text of one request (B = 1) → hidden of the task mark (1, D), the cache."""
+        """Read voice and text of one request (B = 1) → hidden of the task mark (1, D), cache."""
         x = self.prefix(speaker, controls, given, symbols)
         length = x.shape[1]
         mask = torch.ones(length, length, dtype=torch.bool, device=x.device)

@@ -1,4 +1,4 @@
-"""Rotary positions: Su et al. 2021, "RoFormer" (arXiv 2104.09864), with the halves rotated together."""
+"""Rotary positions: Su et al. 2021, "RoFormer" (arXiv 2104.09864), channel halves as pairs."""
 
 from __future__ import annotations
 

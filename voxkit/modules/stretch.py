@@ -1,4 +1,4 @@
-"""Changes how fast a mel goes by, without its pitch: linear interpolation over frames, piece by piece."""
+"""Changes how fast a mel goes by, not its pitch: linear interpolation over frames, in pieces."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Stretch:
-    """State between pieces: frames not yet passed and where the next output frame falls among them."""
+    """State between pieces: frames not yet passed, and where among them the next output falls."""
 
     speed: float
     pending: Tensor | None = None  # (B, M, f)
     position: float = 0.0  # of the next output frame, in frames of `pending`
 
     def step(self, mel: Tensor, last: bool) -> tuple[Tensor, Stretch]:
-        """mel (B, M, F) → (B, M, about F / speed), the state; `last` lets out what was held back."""
+        """mel (B, M, F) → (B, M, about F / speed), state; `last` lets out what was held back."""
         if self.speed == 1.0:
             return mel, self
         seen = mel if self.pending is None else torch.cat([self.pending, mel], dim=2)

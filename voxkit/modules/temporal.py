@@ -1,4 +1,4 @@
-"""Residual block over time made of matrix products: three frames beside each other, then two layers.
+"""Residual block over time made of matrix products: three frames side by side, then two layers.
 
 A depthwise convolution spends most of its time moving memory on a CPU; one Linear over the frames
 (t-d, t, t+d), or (t-2d, t-d, t) when causal, does the same job at the speed of the matrix unit.
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 
 def beside(x: Tensor, dilation: int) -> Tensor:
-    """Put each frame's neighbours at ±`dilation` beside it: (B, T, D) → (B, T, 3D), zeros outside."""
+    """Put neighbours at ±`dilation` beside each frame: (B, T, D) → (B, T, 3D), zeros outside."""
     padded = F.pad(x, (0, 0, dilation, dilation))
     frames = x.shape[1]
     return torch.cat([padded[:, :frames], x, padded[:, 2 * dilation :]], dim=-1)

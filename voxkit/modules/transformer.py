@@ -6,7 +6,9 @@ geometry of Qwen2 (arXiv 2407.10671).  Keys and values of the past are passed in
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -109,17 +111,14 @@ class Transformer(nn.Module):
         cosine, sine = rotary(positions, self.spec.head_width, self.spec.rope_theta)
         return (cosine[:, None], sine[:, None]) if positions.dim() == 2 else (cosine, sine)
 
-    def forward(
-        self, x: Tensor, cache: Cache, mask: Tensor | None = None
-    ) -> tuple[Tensor, Cache]:
-        """x (B, N, D) at the positions after the cache's → hidden (B, N, D), the cache with x added."""
+    def forward(self, x: Tensor, cache: Cache, mask: Tensor | None = None) -> tuple[Tensor, Cache]:
+        """x (B, N, D) at the positions after the cache's → hidden (B, N, D), the cache and x."""
         positions = torch.arange(cache.length, cache.length + x.shape[1], device=x.device)
         angles = self.angles(positions)
         all_keys, all_values = [], []
-        for layer, keys, values in zip(self.layers, cache.keys, cache.values, strict=True):
-            y, keys, values = layer.attention(
-                layer.attention_norm(x), angles, keys, values, mask
-            )
+        layers = cast(Iterable[Layer], self.layers)
+        for layer, keys, values in zip(layers, cache.keys, cache.values, strict=True):
+            y, keys, values = layer.attention(layer.attention_norm(x), angles, keys, values, mask)
             x = layer.feed(x + y)
             all_keys.append(keys)
             all_values.append(values)

@@ -1,15 +1,18 @@
-"""Vocoder on the `vocos` package's ConvNeXt backbone, run causally, with a plain or source-filter ISTFT head.
+"""Vocoder on the `vocos` package's ConvNeXt backbone, run causally, with one of two ISTFT heads.
 
-Backbone: Siuzdak 2023, "Vocos" (arXiv 2306.00814).  Its convolutions are centred; here the first one
-keeps its right half (the look-ahead) and the rest are padded on the left only, so that speech can be
-made piece by piece.  The source-filter head filters a pulse train and noise in the STFT domain, as in
-the harmonic-plus-noise vocoders, and needs no adversarial training to be intelligible.
+Backbone: Siuzdak 2023, "Vocos" (arXiv 2306.00814).  Its convolutions are centred; here the first
+one keeps its right half (the look-ahead) and the rest are padded on the left only, so that speech
+can be made piece by piece.  The source-filter head filters a pulse train and noise in the STFT
+domain, as in the harmonic-plus-noise vocoders, and needs no adversarial training to be
+intelligible.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +55,7 @@ class VocosState:
 
     mel: Tensor  # (B, M, <= 6) mel frames not yet consumed by the first convolution, with its past
     blocks: tuple[Tensor, ...]  # each (B, D, 6): past of the ConvNeXt blocks
-    head: HeadState | IstftState
+    head: Any  # HeadState or IstftState, by the head
     generator: torch.Generator | None  # noise of this request
 
 
@@ -87,7 +90,10 @@ class Vocos(nn.Module):
     def step(
         self, mel: Tensor, state: VocosState, last: bool, pitch_factor: float = 1.0
     ) -> tuple[Tensor, VocosState]:
-        """Vocode the next piece: mel (B, M, F) normalised → wav (B, S); `last` flushes the look-ahead."""
+        """Vocode the next piece: mel (B, M, F) normalised → wav (B, S), the state.
+
+        `last` lets out what the look-ahead held back.
+        """
         seen = torch.cat([state.mel, mel], dim=2)
         if last:
             seen = F.pad(seen, (0, self.spec.lookahead))
@@ -107,7 +113,7 @@ class Vocos(nn.Module):
     def forward(
         self, mel: Tensor, f0: Tensor | None = None, noise: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Vocode whole utterances: mel (B, M, F) → wav (B, S), f0 (B, 4F) in Hz, voicing logits (B, 4F).
+        """Vocode whole utterances: mel (B, M, F) → wav (B, S), f0 and voicing logits (B, 4F).
 
         Training gives the true `f0` (0 where unvoiced) so that the filters learn beside it.
         """
@@ -161,7 +167,11 @@ class Vocos(nn.Module):
 
 
 class SourceFilterHead(nn.Module):
-    """Minimum-phase filters at 4 per mel frame, applied to a pulse train and noise in the STFT domain."""
+    """Minimum-phase filters, 4 a mel frame, on a pulse train and noise in the STFT domain."""
+
+    window: Tensor  # (W,)
+    attenuation: Tensor  # (bands, N/2 + 1)
+    phase: Tensor  # (bands, N/2 + 1)
 
     def __init__(self, spec: VocosSpec, mel: MelSpec) -> None:
         super().__init__()
@@ -212,7 +222,8 @@ class SourceFilterHead(nn.Module):
         x = self.up(features).unflatten(-1, (SUBFRAMES, -1)).flatten(1, 2)
         x = x + self.cue(torch.stack([voiced, f0.clamp(min=50).log() - _LEVEL], dim=-1))
         pasts = []
-        for block, past in zip(self.blocks, state.blocks, strict=True):
+        blocks = cast(Iterable[CausalTemporalBlock], self.blocks)
+        for block, past in zip(blocks, state.blocks, strict=True):
             x, past = block.step(x, past)
             pasts.append(past)
         bands = self.out(self.norm(x)).unflatten(-1, (2, self.bands)) - 3.0  # natural-log gain
@@ -242,7 +253,7 @@ class SourceFilterHead(nn.Module):
         return wav[:, skip:], after
 
     def _pulses(self, f0: Tensor, voiced: Tensor, state: HeadState) -> tuple[Tensor, Tensor]:
-        """Band-limited pulse train of unit power: Σ_{k=1..K} cos kφ in closed form (Dirichlet kernel)."""
+        """Band-limited pulses of unit power: Σ_{k=1..K} cos kφ in closed form (Dirichlet)."""
         ramp = torch.arange(1, self.hop + 1, device=f0.device, dtype=f0.dtype) / self.hop
 
         def glide(values: Tensor, before: Tensor) -> Tensor:
@@ -273,6 +284,8 @@ class IstftState:
 
 class IstftHead(nn.Module):
     """The plain head of Vocos: magnitude and phase of every frame, then the inverse STFT."""
+
+    window: Tensor  # (N,)
 
     def __init__(self, spec: VocosSpec, mel: MelSpec) -> None:
         super().__init__()
@@ -305,8 +318,7 @@ class IstftHead(nn.Module):
 
 
 def overlap_add(pieces: Tensor, overlap: Tensor, hop: int) -> tuple[Tensor, Tensor]:
-    """pieces (B, n, N) a hop apart, tail (B, N - hop) of earlier ones → finished samples (B, n·hop),
-    the new tail."""
+    """Pieces (B, n, N) a hop apart, earlier tail (B, N - hop) → samples (B, n·hop), new tail."""
     count, size = pieces.shape[1:]
     length = (count - 1) * hop + size
     total = F.fold(pieces.transpose(1, 2), (1, length), (1, size), stride=(1, hop))[:, 0, 0]
@@ -315,11 +327,12 @@ def overlap_add(pieces: Tensor, overlap: Tensor, hop: int) -> tuple[Tensor, Tens
 
 
 def _minimum_phase_bases(bands: int, fft: int) -> tuple[Tensor, Tensor]:
-    """Matrices (bands, fft/2+1) from log gains at `bands` equally spaced frequencies to the log gain
-    and the phase of the minimum-phase filter at every FFT bin.
+    """Matrices (bands, fft/2+1) that make a minimum-phase filter of its gains.
 
-    The real cepstrum folded onto positive quefrencies is the complex cepstrum of the minimum-phase
-    system (Oppenheim and Schafer, Discrete-Time Signal Processing, section 13.5); all of it is linear.
+    They lead from log gains at `bands` equally spaced frequencies to log gain and phase at every
+    FFT bin.  The real cepstrum folded onto positive quefrencies is the complex cepstrum of the
+    minimum-phase system (Oppenheim and Schafer, Discrete-Time Signal Processing, section 13.5); all
+    of it is linear.
     """
     length = 2 * (bands - 1)
     cepstra = torch.fft.irfft(torch.eye(bands, dtype=torch.float64), n=length)[:, :bands]

@@ -1,4 +1,4 @@
-"""Forced alignment: which symbol of the text is spoken in each mel frame, by Viterbi over phone scores."""
+"""Forced alignment: which symbol of the text a mel frame speaks, by Viterbi over phone scores."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MARKS = frozenset(",.?!;")
 
 @dataclass(frozen=True)
 class Graph:
-    """Left-to-right states of a sentence: its phones, with a silence that may be skipped between words."""
+    """Left-to-right states of a sentence: its phones, and between words silences to skip."""
 
     classes: np.ndarray  # (n,) phone class
     optional: np.ndarray  # (n,) bool
@@ -27,9 +27,8 @@ def graph(text: PhoneText) -> Graph:
     states: list[tuple[int, bool, int]] = []
     for position, symbol in enumerate(text.symbols):
         if symbol == "_" or symbol in _MARKS:
-            if (
-                states and states[-1][1]
-            ):  # one silence a gap; a mark claims it from the word boundary
+            # One silence a gap; a mark claims it from the word boundary.
+            if states and states[-1][1]:
                 if states[-1][2] == position - 1 and text.symbols[position - 1] in _MARKS:
                     continue
                 states.pop()

@@ -2,9 +2,9 @@
 
 A shard is a folder with memory-mapped arrays of many utterances laid end to end:
 
-- `wav.npy` (S,) int16 at the model's rate;  `mel.npy` (F, M) float16;  `f0.npy` (4F,) float16 in Hz,
-  0 where unvoiced, four values a mel frame;  `phones.npy` (F,) int16 phone class of each frame, or -1
-  where nobody knows;
+- `wav.npy` (S,) int16 at the model's rate;  `mel.npy` (F, M) float16;  `f0.npy` (4F,) float16 in
+  Hz, 0 where unvoiced, four values a mel frame;  `phones.npy` (F,) int16 phone class of each frame,
+  or -1 where nobody knows;
 - `utterances.jsonl`: id, set, speaker, text, frames, held out or not; in the order of the arrays.
 """
 
@@ -31,7 +31,7 @@ import soxr
 from voxkit.errors import TrainingError
 from voxkit.spec import MelSpec
 
-# Phone classes of the speech tokenizer: silence, then ARPAbet without stress; AX is the unstressed AH.
+# Phone classes of the speech tokenizer: silence, then ARPAbet without stress; AX is unstressed AH.
 PHONE_CLASSES = (
     "PAU AA AE AH AX AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH "
     "UH UW V W Y Z ZH"
@@ -111,8 +111,11 @@ def recorded_jobs(recipe: CorpusRecipe, root: Path) -> Iterator[Job]:
 def synthetic_jobs(
     recipe: SyntheticRecipe, seed: int, transcripts: list[str], words: list[str], prose: list[str]
 ) -> Iterator[Job]:
-    """List synthetic utterances.  Speakers beyond the program's own voices are made by moving formants
-    (resampling), pitch and tempo."""
+    """List synthetic utterances.
+
+    Speakers beyond the program's own voices are made by moving formants (resampling), pitch and
+    tempo.
+    """
     from voxkit.train.sentences import SentenceSource
 
     draw = random.Random(seed)
@@ -254,7 +257,7 @@ def set_level(wav: np.ndarray, rms: float = 0.08, peak: float = 0.95) -> np.ndar
 
 
 def track_pitch(wav: np.ndarray, mel: MelSpec, frames: int) -> np.ndarray:
-    """Return f0 in Hz (0 unvoiced), `F0_PER_FRAME` values a mel frame, by WORLD's DIO and StoneMask."""
+    """Return f0 in Hz (0 unvoiced), `F0_PER_FRAME` a mel frame, by WORLD's DIO and StoneMask."""
     import pyworld
 
     period = 1000.0 * mel.hop / mel.sample_rate / F0_PER_FRAME

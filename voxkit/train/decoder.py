@@ -40,9 +40,7 @@ class DecoderTask:
 
     def __init__(self, spec: ModelSpec, recipe: DecoderRecipe, encoded: Sequence[Encoded]) -> None:
         self.spec, self.recipe = spec, recipe
-        self.model = Dit(
-            spec.decoder, spec.tokenizer.dims, spec.mel.bins, spec.speaker.embedding
-        )
+        self.model = Dit(spec.decoder, spec.tokenizer.dims, spec.mel.bins, spec.speaker.embedding)
         self.need = recipe.tokens + spec.decoder.lookahead
         usable = [e for e in encoded if len(e.tokens) >= self.need]
         self.held_out = [e for e in usable if e.utterance.held_out]
@@ -86,8 +84,8 @@ class DecoderTask:
         for e in rows:
             start = int(rng.integers(len(e.tokens) - self.need + 1))
             tokens.append(e.tokens[start : start + self.need].astype(np.int64))
-            mel = e.utterance.mel[start * ratio : start * ratio + frames]
-            mels.append(mel.astype(np.float32))
+            crop = e.utterance.mel[start * ratio : start * ratio + frames]
+            mels.append(crop.astype(np.float32))
             group = self.by_speaker[e.utterance.speaker]
             other = group[int(rng.integers(len(group)))] if rng.random() < 0.8 else e
             speakers.append(other.speaker)

@@ -1,4 +1,4 @@
-"""Turns a corpus into what the generator and the decoder learn from: tokens, aligned phones, voices.
+"""Turns a corpus into what generator and decoder learn from: tokens, aligned phones, voices.
 
 One `.npz` a shard is kept beside the tokenizer's and the speaker encoder's weights, so that a run
 that was stopped goes on where it was.
@@ -98,7 +98,7 @@ def load_encoded(utterances: Sequence[Utterance], folder: Path) -> list[Encoded]
                 index, _, entry = key.partition("/")
                 rows[int(index)][entry] = file[key]
         for u, row in zip(group, rows, strict=True):
-            pieces = []
+            pieces: list[Piece] = []
             while f"{len(pieces)}/symbols" in row:
                 n = len(pieces)
                 pieces.append(
@@ -154,7 +154,7 @@ def _encode(
 
 
 def _pieces(ids: np.ndarray, spoken: np.ndarray, silent: np.ndarray) -> Iterator[Piece]:
-    """Cut a long utterance at its pauses; each piece ends in a mark, `,` inside and `.` at the end."""
+    """Cut a long utterance at its pauses; a piece ends in a mark, `,` inside and `.` at the end."""
     comma, stop = SYMBOLS.index(","), SYMBOLS.index(".")
     marks = {SYMBOLS.index(m) for m in ",.?!;"}
     word = SYMBOLS.index("_")

@@ -8,9 +8,9 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -21,6 +21,11 @@ from voxkit.spec import ModelSpec, to_dict
 from voxkit.train.encode import Encoded
 from voxkit.train.loop import averaged_weights
 from voxkit.voice import Voice, save_voice
+
+if TYPE_CHECKING:
+    from voxkit.engine import Engine
+    from voxkit.modules.speaker import SpeakerEncoder
+    from voxkit.train.tokenizer import TokenizerNet
 
 _KEPT = {"tokenizer": "encoder.", "speaker": "encoder."}  # what inference needs of these
 
@@ -87,9 +92,7 @@ def export(
                 path.replace(out / path.relative_to(partial))
 
 
-def _voice(
-    engine: checkpoint.Engine, entry: VoiceRecipe, encoded: Sequence[Encoded], corpus: Path
-) -> Voice:
+def _voice(engine: Engine, entry: VoiceRecipe, encoded: Sequence[Encoded], corpus: Path) -> Voice:
     """Clone the clip, then let all of the speaker's recordings say how they sound and speak."""
     mine = [
         e
@@ -127,10 +130,10 @@ def _median_attributes(spec: ModelSpec, mine: Sequence[Encoded]) -> dict[str, fl
     median = [
         float(np.median(v[g])) if g.any() else 0.0 for v, g in zip(values.T, given.T, strict=True)
     ]
-    return attributes(np.array(median), given.any(0), spec.mel)
+    return attributes(np.array(median), np.asarray(given.any(0)), spec.mel)
 
 
-def load_parts(spec: ModelSpec, runs: Path) -> tuple[torch.nn.Module, torch.nn.Module]:
+def load_parts(spec: ModelSpec, runs: Path) -> tuple[TokenizerNet, SpeakerEncoder]:
     """Return the trained tokenizer (with its teacher) and speaker encoder, ready to encode."""
     from voxkit.modules.speaker import SpeakerEncoder
     from voxkit.train.tokenizer import TokenizerNet

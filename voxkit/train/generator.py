@@ -1,9 +1,10 @@
-"""Trains the token generator: next-token cross-entropy, with one head shown where the voice is in the text."""
+"""Trains the token generator: next-token cross-entropy, one head shown what is being spoken."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from voxkit.errors import TrainingError
 from voxkit.modules.phone_lm import PhoneLm
+from voxkit.modules.transformer import Layer
 from voxkit.phonemes import SYMBOLS
 from voxkit.spec import ModelSpec
 from voxkit.train.encode import Encoded, Piece
@@ -38,9 +40,7 @@ class GeneratorTask:
         self, spec: ModelSpec, recipe: GeneratorRecipe, encoded: Sequence[Encoded]
     ) -> None:
         self.spec, self.recipe = spec, recipe
-        self.model = PhoneLm(
-            spec.generator, spec.tokenizer, len(SYMBOLS), spec.speaker.embedding
-        )
+        self.model = PhoneLm(spec.generator, spec.tokenizer, len(SYMBOLS), spec.speaker.embedding)
         self.items: list[tuple[Encoded, Piece]] = []
         self.held_out: list[tuple[Encoded, Piece]] = []
         self.by_speaker: dict[str, list[Encoded]] = {}
@@ -52,7 +52,9 @@ class GeneratorTask:
             else:
                 self.items += rows * recipe.repeats.get(e.utterance.set, 0)
         if not self.items:
-            raise TrainingError("No aligned text in the corpus: the generator has nothing to learn.")
+            raise TrainingError(
+                "No aligned text in the corpus: the generator has nothing to learn."
+            )
         self._epoch = -1
         self._order: list[list[int]] = []
         self._per_epoch = len(self._batches(np.random.default_rng(0)))
@@ -101,7 +103,7 @@ class GeneratorTask:
     def _losses(
         self, rows: list[tuple[Encoded, Piece]], draw: Draw, noise: float
     ) -> tuple[Tensor, Tensor]:
-        """Cross-entropy of the next token and -log of the attention on the phone being spoken ± 1."""
+        """Cross-entropy of the next token, -log of the attention on the phone being spoken ± 1."""
         model = self.model
         device = model.task.device
         rng = draw.numpy
@@ -157,7 +159,10 @@ class GeneratorTask:
         lengths: Tensor,
         heard: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Whole sequences → logits (B, T + 1, K + 1), taught head's attention on the text (B, T + 1, N)."""
+        """Whole sequences → logits (B, T + 1, K + 1), attention on the text (B, T + 1, N).
+
+        The attention is that of the taught head.
+        """
         model = self.model
         heard_table, said_table = model.tables()
         prefix = model.prefix(speaker, controls, given, symbols)
@@ -183,7 +188,7 @@ class GeneratorTask:
         angles = transformer.angles(positions)
         nothing = transformer.init_cache(count)
         attention = x.new_zeros(())
-        for index, layer in enumerate(transformer.layers):
+        for index, layer in enumerate(cast(Iterable[Layer], transformer.layers)):
             normed = layer.attention_norm(x)
             if index == model.spec.align_layer:
                 query, key, _ = layer.attention.split(normed, angles)

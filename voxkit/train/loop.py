@@ -1,4 +1,4 @@
-"""The one training loop: seeded, resumable after a kill, with a JSONL log, a loss plot and a progress bar.
+"""The one training loop: seeded, resumable after a kill, with a JSONL log and a loss plot.
 
 What is drawn at a step depends on the recipe's seed and the step alone, so a resumed run sees the
 batches that an unbroken one would have seen.
@@ -36,9 +36,7 @@ class LoopRecipe:
     weight_decay: float
     beta2: float
     clip: float  # largest gradient norm
-    average: (
-        float  # decay of the running average of the weights that is exported; 0 exports the last
-    )
+    average: float  # decay of the running average of the weights, which is exported; 0: the last
     log_every: int
     evaluate_every: int
     checkpoint_every_s: float
@@ -63,7 +61,9 @@ class Draw:
 class Task(Protocol):
     """What a part must bring to be trained."""
 
-    model: nn.Module
+    @property
+    def model(self) -> nn.Module:
+        """The network whose parameters are trained."""
 
     def losses(self, step: int, draw: Draw) -> dict[str, Tensor]:
         """Losses of one batch; the entry `loss` is minimised, the others are logged."""
@@ -154,7 +154,7 @@ def averaged_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def plot(folder: Path) -> Path | None:
-    """Draw every logged figure against the step into `loss.png`; None where matplotlib is missing."""
+    """Draw every logged figure against the step into `loss.png`; None without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError:

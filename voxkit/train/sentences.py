@@ -1,4 +1,4 @@
-"""Sentences for synthetic training speech: spans of transcripts, prose, templates and word salad."""
+"""Sentences for synthetic training speech: spans of transcripts, prose, templates, word salad."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _clean_sentences(text: str, known: Sequence[str] | set[str]) -> Iterator[str
 
 
 class SentenceSource:
-    """Draws training sentences: transcripts' spans, prose, templates and random words, in a fixed mix."""
+    """Draws sentences: spans of transcripts, prose, templates and random words, in a fixed mix."""
 
     def __init__(
         self, transcripts: Sequence[str], prose: Sequence[str], words: Sequence[str], seed: int

@@ -71,9 +71,9 @@ class SpeakerTask:
             u = group[int(rng.integers(len(group)))]
             size = int(rng.integers(self.recipe.frames // 2, self.recipe.frames + 1))
             start = int(rng.integers(u.frames - size + 1))
-            mel = u.mel[start : start + size].astype(np.float32)
-            mel = np.concatenate([mel] * 2)[: self.recipe.frames]  # a short crop repeats itself
-            rows.append(_disturb(mel, rng))
+            crop = u.mel[start : start + size].astype(np.float32)
+            crop = np.concatenate([crop] * 2)[: self.recipe.frames]  # a short one repeats itself
+            rows.append(_disturb(crop, rng))
         device = next(self.model.parameters()).device
         mel = torch.from_numpy(np.stack(rows)).transpose(1, 2).to(device)
         vectors = self.model.encoder((mel - self.mel.mean) / self.mel.scale)

@@ -1,7 +1,8 @@
-"""Trains the speech tokenizer: phones of every frame, and what keeps pitch, loudness and timbre's shape.
+"""Trains the speech tokenizer: phones of every frame, and what keeps pitch, loudness and timbre.
 
-Synthetic speech brings exact phone labels.  Real speech starts without; now and then the network itself
-aligns the dictionary pronunciation of each transcript to the recording (Viterbi), and learns from that.
+Synthetic speech brings exact phone labels.  Real speech starts without; now and then the network
+itself aligns the dictionary pronunciation of each transcript to the recording (Viterbi), and learns
+from that.
 """
 
 from __future__ import annotations
@@ -54,8 +55,10 @@ class TokenizerNet(nn.Module):
         self.mel = nn.Linear(width, bins)
 
     def decode(self, codes: Tensor, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """codes (B, T, dims), clean mel (B, M, F) for its statistics → phone logits (B, F, C),
-        pitch, voicing and energy (B, F, 3), mel (B, F, M)."""
+        """codes (B, T, dims), clean mel (B, M, F) → phone logits (B, F, C), prosody, mel (B, F, M).
+
+        Of the clean mel only the statistics are read; prosody (B, F, 3) is pitch, voicing, energy.
+        """
         x = self.coarse(self.enter(codes))
         x = self.widen(x).unflatten(-1, (2, -1)).flatten(1, 2)
         for block in self.fine:
@@ -203,7 +206,7 @@ def frame_pitch(f0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def perturb(mel: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Change who speaks and through what, not what is said: formants, colour, level, noise, band limit."""
+    """Change who speaks through what, not what is said: formants, colour, level, noise, band."""
     frames, bins = mel.shape
     if rng.random() < 0.5:
         place = np.clip(np.arange(bins) * np.exp(rng.uniform(-0.1, 0.1)), 0, bins - 1)

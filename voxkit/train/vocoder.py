@@ -89,7 +89,7 @@ class VocoderTask:
 
 
 def spectral_distance(made: Tensor, wav: Tensor) -> Tensor:
-    """Multi-resolution STFT loss of two waveforms (B, S): log magnitude L1 and spectral convergence.
+    """Multi-resolution STFT loss of two waveforms (B, S): log magnitude, spectral convergence.
 
     Yamamoto et al. 2020, "Parallel WaveGAN" (arXiv 1910.11480), section 2.2.
     """
