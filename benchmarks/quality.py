@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import os
 import re
 import statistics
@@ -189,7 +190,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
                 options = voxkit.Options(seed=seed, steps=arguments.steps)
                 rtf, limit = synthesise(engine, voice, lines, options, folder)
                 cer, wer, bad = judge.error_rates(lines, folder)
-                mos = judge.opinion([folder / f"{line.id}.wav" for line in lines])
+                files = [folder / f"{line.id}.wav" for line in lines]
+                mos = math.nan if arguments.no_mos else judge.opinion(files)
                 scores.append(Score(cer, wer, bad, limit, mos, rtf))
                 print(f"{path.stem} {voice.name} seed {seed}: CER {cer:.3f}", file=sys.stderr)
             rows.append(
@@ -259,6 +261,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--threads", type=int)
     parser.add_argument("--out", type=Path, default=Path("runs/quality"))
+    parser.add_argument("--no-mos", action="store_true", help="leave DNSMOS out, the slowest judge")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     result = measure(arguments)
