@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "voxkit").rglob("*.py"))
 
 # Bottom to top.  A file imports only from rows below its own; files of one folder may import
-# each other.  The engine declares what its parts must do, so the parts stand above it.
+# each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("spec", "options", "style", "files", "catalogue"),
@@ -29,10 +29,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("modules",),
     ("audio",),
     ("reference", "voice"),
-    ("engine",),
     ("tokenizer", "generator", "cosyvoice_front", "cosyvoice_weights"),
     ("decoder",),
     ("cosyvoice",),
+    ("engine",),
     ("checkpoint",),
     ("__init__",),
     ("train",),

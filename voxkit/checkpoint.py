@@ -104,7 +104,7 @@ def _load_native(spec: ModelSpec, folder: Path, device: torch.device) -> Engine:
         fill(module, weights, name, path, device)
     vocoder = modules["vocoder"]
     parts = Parts(
-        frontend=PhoneFrontend(Lexicon.bundled(), modules["letters"]),  # type: ignore[arg-type]
+        frontend=PhoneFrontend(spec.text, Lexicon.bundled(), modules["letters"]),  # type: ignore[arg-type]
         tokenizer=FsqTokenizer(spec, modules["tokenizer"], modules["speaker"], vocoder),  # type: ignore[arg-type]
         generator=PhoneGenerator(spec, modules["generator"]),  # type: ignore[arg-type]
         decoder=FlowDecoder(spec, modules["decoder"]),  # type: ignore[arg-type]

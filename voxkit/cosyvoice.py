@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from voxkit.audio import Audio
 from voxkit.cosyvoice_front import BpeText, OnnxSpeaker, OnnxTokenizer
 from voxkit.cosyvoice_weights import Names, flow_names, hift_names, lm_names, read_weights
-from voxkit.engine import Description
 from voxkit.errors import ModelError
 from voxkit.generator import wanted_sampling
 from voxkit.modules.encoded_flow import EncodedFlow, FlowDecoder, FlowState
@@ -40,7 +39,7 @@ from voxkit.modules.speech_lm import Choose, SpeechLm, shorten_silences, speak, 
 from voxkit.options import Options
 from voxkit.prosody import measure
 from voxkit.spec import ConformerSpec, CosyVoiceSpec, UnetSpec, read_spec, without_quirks
-from voxkit.voice import Voice
+from voxkit.voice import Description, Voice
 
 CONVERTER_VERSION = 1  # raised when `convert` writes something else
 SPEC_FILE = "voxkit.json"  # numbers of a folder that has other sizes than the released model

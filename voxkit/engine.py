@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,18 +19,18 @@ from voxkit.errors import VoiceError
 from voxkit.modules.stretch import init_stretch
 from voxkit.options import Options
 from voxkit.reference import reference_clip
-from voxkit.spec import ModelSpec
-from voxkit.text import Script, Sentence, prepare
-from voxkit.voice import Voice
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from voxkit.spec import AnySpec
+from voxkit.text import Script, Sentence
+from voxkit.voice import Description, Voice
 
 State = Any  # each part's own small dataclass; only the part that made it looks inside
 
 
 class Frontend(Protocol):
-    """Sentence → text ids of the model."""
+    """Text → sentences → the model's text ids."""
+
+    def prepare(self, text: str) -> Script:
+        """Normalise text and cut it into sentences that the model can take."""
 
     def ids(self, sentence: str) -> tuple[int, ...]:
         """Return the ids (N,) of one normalised sentence."""
@@ -83,16 +83,6 @@ class Vocoder(Protocol):
 
 
 @dataclass(frozen=True)
-class Description:
-    """What a model keeps of a reference."""
-
-    tokens: np.ndarray  # (T,) int64
-    mel: np.ndarray  # (M, F) float32, natural log
-    speaker: np.ndarray  # (D,) float32
-    attributes: Mapping[str, float]
-
-
-@dataclass(frozen=True)
 class Parts:
     """The classes that a family brings."""
 
@@ -107,7 +97,7 @@ class Engine:
     """A model that is ready to speak."""
 
     def __init__(
-        self, spec: ModelSpec, parts: Parts, *, fingerprint: str, default_voice: str
+        self, spec: AnySpec, parts: Parts, *, fingerprint: str, default_voice: str
     ) -> None:
         self.spec, self.parts = spec, parts
         self.fingerprint, self.default_voice = fingerprint, default_voice
@@ -115,7 +105,7 @@ class Engine:
 
     def prepare(self, text: str) -> Script:
         """Normalise text and cut it into sentences.  Raises `TextError` for nothing to say."""
-        return prepare(text, language=self.spec.text.language, max_words=self.spec.text.max_words)
+        return self.parts.frontend.prepare(text)
 
     def stream(
         self, text: str | Script, voice: Voice, options: Options | None = None
@@ -129,11 +119,9 @@ class Engine:
         script = text if isinstance(text, Script) else self.prepare(text)
         start = self.parts.decoder.init_state(voice, options)
         for index, sentence in enumerate(script.sentences):
+            if index:
+                yield self._silence(_pause_ms(script.sentences[index - 1], sentence, options))
             yield from self._sentence(index, sentence, voice, options, start)
-            if index + 1 < len(script.sentences):
-                yield self._silence(
-                    options.sentence_pause_ms * (2 if sentence.paragraph_end else 1)
-                )
 
     def speak(self, text: str | Script, voice: Voice, options: Options | None = None) -> Audio:
         """Speak and return all of it: the stream joined."""
@@ -193,6 +181,13 @@ class Engine:
     def _silence(self, milliseconds: float) -> Audio:
         count = round(milliseconds * self.sample_rate / 1000)
         return Audio(np.zeros(count, np.float32), self.sample_rate)
+
+
+def _pause_ms(before: Sentence, after: Sentence, options: Options) -> float:
+    """Silence between two sentences: more after a paragraph, little inside one that was cut."""
+    if before.source == after.source and not before.paragraph_end:
+        return options.sentence_pause_ms / 4
+    return options.sentence_pause_ms * (2 if before.paragraph_end else 1)
 
 
 def _generators(

@@ -16,7 +16,8 @@ from voxkit.modules.transformer import Cache
 from voxkit.options import Options
 from voxkit.phonemes import SYMBOLS, LetterReader, Lexicon, phones
 from voxkit.prosody import controls
-from voxkit.spec import ModelSpec, SamplingSpec
+from voxkit.spec import ModelSpec, PhoneTextSpec, SamplingSpec
+from voxkit.text import Script, prepare
 from voxkit.voice import Voice
 
 _MARKS = frozenset(SYMBOLS.index(mark) for mark in ",.?!;")
@@ -24,10 +25,14 @@ _BOUNDARY = SYMBOLS.index("_")
 
 
 class PhoneFrontend:
-    """Sentence → phone ids that end in a mark."""
+    """Text → sentences → phone ids that end in a mark."""
 
-    def __init__(self, lexicon: Lexicon, letters: LetterReader) -> None:
-        self.lexicon, self.letters = lexicon, letters
+    def __init__(self, spec: PhoneTextSpec, lexicon: Lexicon, letters: LetterReader) -> None:
+        self.spec, self.lexicon, self.letters = spec, lexicon, letters
+
+    def prepare(self, text: str) -> Script:
+        """Normalise text and cut it into sentences of at most the spec's number of words."""
+        return prepare(text, language=self.spec.language, max_words=self.spec.max_words)
 
     def ids(self, sentence: str) -> tuple[int, ...]:
         """Return the symbol ids (N,) of one normalised sentence."""

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from voxkit.audio import Audio
-from voxkit.engine import Description
 from voxkit.modules.fsq import FsqEncoder, codes_to_tokens
 from voxkit.modules.speaker import SpeakerEncoder
 from voxkit.modules.spectral import log_mel
 from voxkit.modules.vocos import Vocos
 from voxkit.prosody import measure
 from voxkit.spec import ModelSpec
+from voxkit.voice import Description
 
 
 class FsqTokenizer:

@@ -102,6 +102,16 @@ class Voice(About):
             )
 
 
+@dataclass(frozen=True, eq=False)
+class Description:
+    """What a model hears in a reference."""
+
+    tokens: np.ndarray  # (T,) int64
+    mel: np.ndarray  # (M, F) float32, natural log
+    speaker: np.ndarray  # (D,) float32
+    attributes: Mapping[str, float]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class VoiceInfo(About):
     """What the header of a voice file tells, without its numbers."""

@@ -205,74 +205,27 @@ def letters(
         )
 
 
-@app.command("tokenizer")
-def tokenizer(
-    work: WorkFlag = _WORK,
-    recipe: RecipeFlag = None,
-    spec: SpecFlag = None,
-    steps: StepsFlag = None,
-    device: flags.DeviceFlag = flags.Device.auto,
-    threads: flags.ThreadsFlag = None,
-    quiet: flags.QuietFlag = False,
-) -> None:
-    """Train the FSQ speech tokenizer."""
-    _train("tokenizer", work, recipe, spec, steps, device, threads, quiet)
+def _part(name: str, words: str) -> None:
+    """Add the command that trains one part; all parts take the same options."""
+
+    @app.command(name, help=words)
+    def train_part(
+        work: WorkFlag = _WORK,
+        recipe: RecipeFlag = None,
+        spec: SpecFlag = None,
+        steps: StepsFlag = None,
+        device: flags.DeviceFlag = flags.Device.auto,
+        threads: flags.ThreadsFlag = None,
+        quiet: flags.QuietFlag = False,
+    ) -> None:
+        _train(name, work, recipe, spec, steps, device, threads, quiet)
 
 
-@app.command("speaker")
-def speaker(
-    work: WorkFlag = _WORK,
-    recipe: RecipeFlag = None,
-    spec: SpecFlag = None,
-    steps: StepsFlag = None,
-    device: flags.DeviceFlag = flags.Device.auto,
-    threads: flags.ThreadsFlag = None,
-    quiet: flags.QuietFlag = False,
-) -> None:
-    """Train the speaker encoder."""
-    _train("speaker", work, recipe, spec, steps, device, threads, quiet)
-
-
-@app.command("generator")
-def generator(
-    work: WorkFlag = _WORK,
-    recipe: RecipeFlag = None,
-    spec: SpecFlag = None,
-    steps: StepsFlag = None,
-    device: flags.DeviceFlag = flags.Device.auto,
-    threads: flags.ThreadsFlag = None,
-    quiet: flags.QuietFlag = False,
-) -> None:
-    """Train the token generator, encoding the corpus first."""
-    _train("generator", work, recipe, spec, steps, device, threads, quiet)
-
-
-@app.command("decoder")
-def decoder(
-    work: WorkFlag = _WORK,
-    recipe: RecipeFlag = None,
-    spec: SpecFlag = None,
-    steps: StepsFlag = None,
-    device: flags.DeviceFlag = flags.Device.auto,
-    threads: flags.ThreadsFlag = None,
-    quiet: flags.QuietFlag = False,
-) -> None:
-    """Train the flow-matching decoder, encoding the corpus first."""
-    _train("decoder", work, recipe, spec, steps, device, threads, quiet)
-
-
-@app.command("vocoder")
-def vocoder(
-    work: WorkFlag = _WORK,
-    recipe: RecipeFlag = None,
-    spec: SpecFlag = None,
-    steps: StepsFlag = None,
-    device: flags.DeviceFlag = flags.Device.auto,
-    threads: flags.ThreadsFlag = None,
-    quiet: flags.QuietFlag = False,
-) -> None:
-    """Train the vocoder."""
-    _train("vocoder", work, recipe, spec, steps, device, threads, quiet)
+_part("tokenizer", "Train the FSQ speech tokenizer.")
+_part("speaker", "Train the speaker encoder.")
+_part("generator", "Train the token generator, encoding the corpus first.")
+_part("decoder", "Train the flow-matching decoder, encoding the corpus first.")
+_part("vocoder", "Train the vocoder.")
 
 
 @app.command("export")
