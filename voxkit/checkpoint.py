@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from voxkit.engine import Engine
 
 BUNDLED = "voxkit-en"
+SCALE = ".scale"  # a weight with this beside it is int8 with one scale a row
 _ASSETS = Path(__file__).parent / "assets"
 
 
@@ -71,7 +72,7 @@ def _find(model: str | Path) -> Path:
         return folder
     if folder.is_dir():
         raise ModelError(f"{folder} holds no config.json: it is not a voxkit model.")
-    names = [m.name for m in available()]
+    names = [m.name for m in available()] or [BUNDLED]
     close = difflib.get_close_matches(str(model), names, n=3, cutoff=0.4) or names
     raise ModelError(
         f"There is no model {str(model)!r}; did you mean {' or '.join(close)}? "
@@ -146,11 +147,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        return load_file(path)
+        weights = load_file(path)
     except FileNotFoundError:
         raise ModelError(f"{path} is missing: the model is incomplete.") from None
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path} cannot be read ({error}): get the model again.") from None
+    for name in [n for n in weights if n + SCALE in weights]:
+        weights[name] = weights[name].float() * weights.pop(name + SCALE)
+    return weights
 
 
 def fill(
@@ -175,13 +179,20 @@ def fill(
 def fingerprint(spec: ModelSpec, weights: dict[str, Tensor]) -> str:
     """Name and hash of what decides what a voice file means: mel, tokenizer, speaker."""
     import dataclasses
+
+    mel = json.dumps(dataclasses.asdict(spec.mel), sort_keys=True)
+    return f"{spec.name}:{digest(weights, mel)}"
+
+
+def digest(weights: dict[str, Tensor], words: str = "") -> str:
+    """Hash weights, and what else matters, to 12 hexadecimal digits."""
     import hashlib
 
-    digest = hashlib.sha256(json.dumps(dataclasses.asdict(spec.mel), sort_keys=True).encode())
+    total = hashlib.sha256(words.encode())
     for name in sorted(weights):
-        digest.update(name.encode())
-        digest.update(weights[name].contiguous().view(-1).numpy().tobytes())
-    return f"{spec.name}:{digest.hexdigest()[:12]}"
+        total.update(name.encode())
+        total.update(weights[name].contiguous().view(-1).numpy().tobytes())
+    return total.hexdigest()[:12]
 
 
 def _default_voice(folder: Path) -> str:

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from voxkit import checkpoint
 from voxkit.audio import read_audio
+from voxkit.checkpoint import SCALE, digest
 from voxkit.errors import TrainingError
 from voxkit.spec import ModelSpec, to_dict
 from voxkit.train.encode import Encoded
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from voxkit.train.tokenizer import TokenizerNet
 
 _KEPT = {"tokenizer": "encoder.", "speaker": "encoder."}  # what inference needs of these
+_TABLES = ("generator.heard_own", "generator.said_own")  # large and forgiving: stored as int8
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,10 @@ class ExportRecipe:
 
 
 def gather(spec: ModelSpec, runs: Path, letters: Path) -> dict[str, Tensor]:
-    """Collect the averaged weights of every part as float16, by the names that `load` expects."""
+    """Collect the averaged weights of every part by the names that `load` expects.
+
+    They are float16, but for the generator's two tables: int8 with one scale a row.
+    """
     weights: dict[str, Tensor] = {}
     for part in checkpoint.native_modules(spec):
         state = load_file(letters) if part == "letters" else averaged_weights(runs / part)
@@ -60,6 +66,11 @@ def gather(spec: ModelSpec, runs: Path, letters: Path) -> dict[str, Tensor]:
         for name, tensor in state.items():
             if name.startswith(keep):
                 weights[f"{part}.{name.removeprefix(keep)}"] = tensor.detach().half().contiguous()
+    for name in _TABLES:
+        table = weights[name].float()
+        scale = (table.abs().amax(1, keepdim=True) / 127).clamp(min=1e-8)
+        weights[name] = (table / scale).round().to(torch.int8)
+        weights[name + SCALE] = scale
     return weights
 
 
@@ -75,6 +86,7 @@ def export(
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as name:
         partial = Path(name)
+        spec = dataclasses.replace(spec, revision=digest(weights))
         config = json.dumps(to_dict(spec), indent=2) + "\n"
         (partial / "config.json").write_text(config, encoding="utf-8")
         save_file(weights, partial / "model.safetensors", metadata={"revision": spec.revision})
