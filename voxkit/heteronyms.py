@@ -23,7 +23,7 @@ _HAVE = frozenset("have has had having i've you've we've they've haven't hasn't 
 _BEFORE_LETTER = frozenset(
     "vitamin plan grade type hepatitis letter group team class section point side level option "
     "exhibit appendix figure table model part category series room gate block unit an the straight "
-    "capital big version answer".split()
+    "capital big version answer slash dot".split()
 )
 
 # word: (as a noun or adjective, as a verb, which of the two when nothing beside it tells)

@@ -36,13 +36,17 @@ def _said_address(text: str) -> str:
             words.append(_MARK_NAMES[part])
         elif part[0] in "0123456789":
             words.append(number(part) if len(part) < 5 else digits(part))
-        elif part.lower() in _SPELT_PARTS or (
-            part.isascii() and not re.search("(?i)[aeiouy]", part)
-        ):
+        elif _is_spelt_part(part):
             words.append(" ".join(part.upper()))
         else:
             words.append(part)
     return " ".join(words)
+
+
+def _is_spelt_part(part: str) -> bool:
+    if len(part) == 1 or part.lower() in _SPELT_PARTS:
+        return True
+    return part.isascii() and not re.search("(?i)[aeiouy]", part)
 
 
 def _url(m: Match) -> str:
@@ -195,6 +199,10 @@ def is_spelt(word: str) -> bool:
     return word not in notation.SHORT_ACRONYMS and word not in notation.SHORT_WORDS
 
 
+def _pair(m: Match) -> str:
+    return f"{' '.join(m['a'])} and {' '.join(m['b'])}"
+
+
 def _capitals(m: Match) -> str:
     """Spell initials; CEOs and the FBI's keep their ending."""
     word = m["caps"]
@@ -202,6 +210,7 @@ def _capitals(m: Match) -> str:
 
 
 CAPITALS = (
+    rule(r"\b(?P<a>[A-Z]{1,3})&(?P<b>[A-Z]{1,3})\b", _pair, "&"),
     rule(
         rf"\b(?P<name>{'|'.join(sorted(notation.REGNAL))}) (?P<roman>[IVX]{{2,}}|V|X"
         r"|I(?= (?:of|was|had|died|ruled|reigned|became)\b|'s|[,.;:)]|$))(?!\w)",

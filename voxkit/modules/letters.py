@@ -110,9 +110,7 @@ def encode(letters: Sequence[str]) -> list[int]:
 def collapse(path: Sequence[int]) -> tuple[str, ...]:
     """Turn a CTC path of phone indices into phones: repeats merge, blanks vanish."""
     kept = [
-        now
-        for before, now in zip([BLANK, *path[:-1]], path, strict=True)
-        if now not in (before, BLANK)
+        now for before, now in zip([BLANK, *path], path, strict=False) if now not in (before, BLANK)
     ]
     return tuple(PHONES[i] for i in kept)
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 from safetensors.torch import save_file
@@ -16,29 +15,38 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voxkit.errors import TrainingError
+from voxkit.files import whole_file
 from voxkit.modules.letters import ALPHABET, BLANK, SLOTS, Letters, collapse, encode, stressed
 from voxkit.phonemes import PHONES, Lexicon
 from voxkit.spec import PhoneTextSpec, from_dict
+from voxkit.train.loop import Draw, LoopRecipe, run
 
 Pair = tuple[str, tuple[str, ...]]  # a word and its phones
 _POOL = 32  # batches that are sorted by length together, so that little padding is computed
+_EVALUATED = 1500  # held-out words that are read during training
 _PHONE_INDEX = {phone: i for i, phone in enumerate(PHONES)}
+
+
+@dataclass(frozen=True)
+class TaskRecipe:
+    """How batches are made."""
+
+    batch: int  # words
+    held_out_share: float  # of the words, never trained on
 
 
 @dataclass(frozen=True)
 class LettersRecipe:
     """Everything that decides the trained weights."""
 
-    seed: int
-    held_out_share: float
-    steps: int
-    batch: int
-    learning_rate: float
-    warmup: int
-    weight_decay: float
-    clip: float
-    save_every: int
+    loop: LoopRecipe
+    task: TaskRecipe
     net: PhoneTextSpec
+
+    @property
+    def steps(self) -> int:
+        """Training steps in all."""
+        return self.loop.steps
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,57 @@ def split_words(lexicon: Lexicon, share: float, seed: int) -> tuple[list[Pair], 
     return [pairs[i] for i in order[held_out:]], [pairs[i] for i in order[:held_out]]
 
 
+class LettersTask:
+    """Batches of words of about the same length; one epoch's order depends on seed and epoch."""
+
+    def __init__(
+        self,
+        recipe: LettersRecipe,
+        pairs: Sequence[Pair] | None = None,
+        held_out: Sequence[Pair] | None = None,
+    ) -> None:
+        self.seed, self.batch = recipe.loop.seed, recipe.task.batch
+        if pairs is None:
+            pairs, held_out = split_words(Lexicon.bundled(), recipe.task.held_out_share, self.seed)
+        self.pairs, self.held_out = pairs, list(held_out or ())[:_EVALUATED]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)  # inside the fork: initial weights only
+            self.model: nn.Module = Letters(recipe.net)
+        self._epoch = -1
+        self._batches: list[list[Pair]] = []
+
+    def losses(self, step: int, draw: Draw) -> dict[str, Tensor]:
+        """CTC loss of the batch of this step."""
+        count = -(-len(self.pairs) // self.batch)
+        if step // count != self._epoch:
+            self._epoch = step // count
+            self._batches = self._order(self._epoch)
+        pairs = self._batches[step % count]
+        device = next(self.model.parameters()).device
+        letters = _letters(pairs).to(device)
+        targets = torch.tensor([_PHONE_INDEX[p] for _, sounds in pairs for p in sounds])
+        lengths = torch.tensor([len(sounds) for _, sounds in pairs])
+        scores = self.model(letters)
+        return {"loss": ctc_loss(scores, letters, targets.to(device), lengths.to(device))}
+
+    def evaluate(self) -> dict[str, float]:
+        """Error rates on held-out words."""
+        if not self.held_out:
+            return {}
+        found = score(cast(Letters, self.model), self.held_out)
+        return {"phone_errors": found.phone_error_rate, "words_right": found.word_accuracy}
+
+    def _order(self, epoch: int) -> list[list[Pair]]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        order = torch.randperm(len(self.pairs), generator=generator).tolist()
+        batches: list[list[Pair]] = []
+        for start in range(0, len(order), _POOL * self.batch):
+            pool = [self.pairs[i] for i in order[start : start + _POOL * self.batch]]
+            pool.sort(key=lambda pair: len(pair[0]))
+            batches += [pool[i : i + self.batch] for i in range(0, len(pool), self.batch)]
+        return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+
 def train_letters(
     recipe: LettersRecipe,
     out: Path,
@@ -83,40 +142,26 @@ def train_letters(
     pairs: Sequence[Pair] | None = None,
     progress: Callable[[int, float], None] | None = None,
 ) -> Letters:
-    """Train, writing `out` (fp16 safetensors) at the end and `out`.ckpt on the way.
+    """Train, and write the weights to `out` as fp16 safetensors.
 
-    A run that was stopped continues from its checkpoint and ends with the same weights.
-    `progress(step, loss)` is called after every step; `pairs` defaults to the dictionary's
-    training words.
+    Checkpoint, log and loss plot go to a folder beside `out` named after it; a run that was
+    stopped continues there.  `progress(step, loss)` is called after every step, with the newest
+    mean loss; `pairs` defaults to the dictionary's training words.
     """
-    pairs = pairs or split_words(Lexicon.bundled(), recipe.held_out_share, recipe.seed)[0]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)  # inside the fork: initial weights only
-        net = Letters(recipe.net)
-    optimizer = _optimizer(net, recipe)
-    checkpoint = out.with_name(out.name + ".ckpt")
-    done = _resume(checkpoint, net, optimizer) if checkpoint.exists() else 0
-    net.train()
-    for step, (letters, targets, lengths) in enumerate(_batches(pairs, recipe)):
-        if step < done:
-            continue
-        if step == recipe.steps:
-            break
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * schedule(step, recipe.warmup, recipe.steps)
-        loss = ctc_loss(net(letters), letters, targets, lengths)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
-        optimizer.step()
+    task = LettersTask(recipe, pairs)
+    newest = math.nan
+
+    def report(step: int, figures: dict[str, float]) -> None:
+        nonlocal newest
+        newest = figures.get("loss", newest)
         if progress:
-            progress(step, loss.item())
-        if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.steps:
-            state = {"net": net.state_dict(), "optimizer": optimizer.state_dict(), "done": step + 1}
-            _replace(checkpoint, lambda path, state=state: torch.save(state, path))  # type: ignore[misc]
-    net.eval()
+            progress(step - 1, newest)
+
+    run(task, recipe.loop, out.with_suffix(""), report=report)
+    net = cast(Letters, task.model.eval())
     half = {name: value.half().contiguous() for name, value in net.state_dict().items()}
-    _replace(out, lambda path: save_file(half, path))
+    with whole_file(out, force=True) as path:
+        save_file(half, path)
     return net
 
 
@@ -146,13 +191,6 @@ def ctc_loss(scores: Tensor, letters: Tensor, targets: Tensor, lengths: Tensor) 
     return loss / lengths.sum()
 
 
-def schedule(step: int, warmup: int, steps: int) -> float:
-    """Share of the peak learning rate: a linear rise, then a cosine to zero."""
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
-
-
 def edit_distance(a: Sequence[str], b: Sequence[str]) -> int:
     """Fewest insertions, deletions and substitutions that turn `a` into `b` (Levenshtein)."""
     row = list(range(len(b) + 1))
@@ -168,51 +206,7 @@ def _slots_needed(sounds: tuple[str, ...]) -> int:
     return len(sounds) + sum(a == b for a, b in zip(sounds, sounds[1:], strict=False))
 
 
-def _optimizer(net: Letters, recipe: LettersRecipe) -> torch.optim.AdamW:
-    matrices = [p for p in net.parameters() if p.ndim > 1]
-    vectors = [p for p in net.parameters() if p.ndim == 1]
-    groups = [
-        {"params": matrices, "weight_decay": recipe.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98))
-
-
-def _batches(
-    pairs: Sequence[Pair], recipe: LettersRecipe
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield letters (B, C), targets (sum,), lengths (B,) without end; epochs differ by seed."""
-    generator = torch.Generator().manual_seed(recipe.seed)
-    while True:
-        order = torch.randperm(len(pairs), generator=generator).tolist()
-        chunks: list[list[Pair]] = []
-        for start in range(0, len(order), _POOL * recipe.batch):
-            pool = [pairs[i] for i in order[start : start + _POOL * recipe.batch]]
-            pool.sort(key=lambda pair: len(pair[0]))
-            chunks += [pool[i : i + recipe.batch] for i in range(0, len(pool), recipe.batch)]
-        for i in torch.randperm(len(chunks), generator=generator).tolist():
-            sounds = [pair[1] for pair in chunks[i]]
-            targets = torch.tensor([_PHONE_INDEX[p] for said in sounds for p in said])
-            yield _letters(chunks[i]), targets, torch.tensor([len(said) for said in sounds])
-
-
 def _letters(pairs: Sequence[Pair]) -> Tensor:
     longest = max(len(word) for word, _ in pairs)
     rows = [encode(word) + [0] * (longest - len(word)) for word, _ in pairs]
     return torch.tensor(rows)
-
-
-def _resume(checkpoint: Path, net: Letters, optimizer: torch.optim.Optimizer) -> int:
-    """Fill net and optimizer from a checkpoint and return the number of steps already done."""
-    state: dict[str, Any] = torch.load(checkpoint, weights_only=True)
-    net.load_state_dict(state["net"])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["done"])
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under a temporary name and rename it, so that a kill never leaves half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    write(temporary)
-    os.replace(temporary, path)

@@ -159,7 +159,8 @@ def plot(folder: Path) -> Path | None:
         from matplotlib.figure import Figure
     except ImportError:
         return None
-    rows = [json.loads(line) for line in (folder / "log.jsonl").open(encoding="utf-8")]
+    lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
     names = sorted({key for row in rows for key in row} - {"step", "time"})
     figure = Figure(figsize=(9, 2.2 * max(1, len(names))), layout="constrained")
     for axis, name in zip(
