@@ -1,0 +1,76 @@
+"""Masks, keys and values on the chunk grid."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import seeded
+
+from voxkit.modules.chunks import CausalConv, chunk_mask, no_keys
+
+CPU = torch.device("cpu")
+
+
+def test_a_frame_sees_its_chunk_and_all_before_it() -> None:
+    mask = chunk_mask(0, 7, 3, CPU)
+    assert mask is not None
+    assert mask.sum(dim=1).tolist() == [3, 3, 3, 6, 6, 6, 7]
+    assert all(bool(row[:seen].all()) for row, seen in zip(mask, mask.sum(dim=1), strict=True))
+
+
+def test_a_later_stretch_has_the_later_rows_of_the_whole_mask() -> None:
+    whole, later = chunk_mask(0, 11, 3, CPU), chunk_mask(3, 8, 3, CPU)
+    assert whole is not None and later is not None
+    assert torch.equal(later, whole[3:])
+
+
+@pytest.mark.parametrize("start, frames", [(0, 3), (6, 2), (6, 3), (0, 0)])
+def test_within_one_chunk_no_mask_is_needed(start: int, frames: int) -> None:
+    assert chunk_mask(start, frames, 3, CPU) is None
+
+
+def test_appended_keys_are_those_of_one_call() -> None:
+    keys = torch.randn(2, 3, 20, 4, generator=seeded(0))
+    seen = no_keys(2, 3, 4, keys)
+    start = 0
+    for end in (1, 2, 5, 6, 7, 13, 20):
+        piece = keys[:, :, start:end]
+        all_keys, all_values, seen = seen.append(piece, -piece)
+        assert torch.equal(all_keys, keys[:, :, :end])
+        assert torch.equal(all_values, -keys[:, :, :end])
+        start = end
+    assert seen.length == 20
+
+
+def test_continuations_of_a_shared_state_do_not_disturb_each_other() -> None:
+    keys = torch.randn(1, 1, 9, 2, generator=seeded(0))
+    state = no_keys(1, 1, 2, keys)
+    for frame in range(3):  # leaves spare room behind the third
+        state = state.append(keys[:, :, frame : frame + 1], keys[:, :, frame : frame + 1])[2]
+    shared = state.shared()
+    first = shared.append(keys[:, :, 3:6], keys[:, :, 3:6])[0]
+    before = first.clone()
+    second = shared.append(keys[:, :, 6:9], keys[:, :, 6:9])[0]
+    assert torch.equal(first, before)
+    assert torch.equal(second, torch.cat([keys[:, :, :3], keys[:, :, 6:9]], dim=2))
+
+
+def test_forgotten_frames_are_gone_and_the_others_stay() -> None:
+    keys = torch.randn(1, 2, 8, 3, generator=seeded(0))
+    seen = no_keys(1, 2, 3, keys).append(keys, keys)[2]
+    kept = seen.without(2, 5)
+    assert kept.length == 5
+    assert torch.equal(kept.keys, torch.cat([keys[:, :, :2], keys[:, :, 5:]], dim=2))
+    assert seen.without(5, 5) is seen
+
+
+@pytest.mark.parametrize("sizes", [(10,), (1, 1, 8), (4, 6)])
+def test_a_causal_convolution_in_pieces_is_the_whole_one(sizes: tuple[int, ...]) -> None:
+    conv = CausalConv(3, 5, 4)
+    x = torch.randn(2, 3, 10, generator=seeded(0))
+    whole, _ = conv.step(x, conv.init_state(2))
+    past, pieces = conv.init_state(2), []
+    for piece in x.split(sizes, dim=2):
+        y, past = conv.step(piece, past)
+        pieces.append(y)
+    torch.testing.assert_close(torch.cat(pieces, dim=2), whole, atol=1e-6, rtol=0)

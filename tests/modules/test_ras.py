@@ -1,0 +1,103 @@
+"""Repetition-aware sampling."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from tiny import seeded
+from torch import Tensor
+
+from voxkit.modules.ras import multinomial, nucleus, repetition_aware
+from voxkit.spec import SamplingSpec
+
+SAMPLING = SamplingSpec(temperature=1.0, top_p=0.8, top_k=3, repeat_window=4, repeat_limit=1)
+
+
+def logits(*probabilities: float) -> Tensor:
+    return torch.tensor(probabilities).log()
+
+
+class Draws:
+    """Hands out chosen indices and keeps the weights it was given."""
+
+    def __init__(self, *indices: int) -> None:
+        self.indices, self.weights = list(indices), []
+
+    def __call__(self, weights: Tensor) -> int:
+        self.weights.append(weights)
+        return self.indices.pop(0)
+
+
+@pytest.mark.parametrize(
+    "top_p, top_k, expected",
+    [
+        (0.8, 9, [1, 3, 0]),
+        (0.8, 2, [1, 3]),
+        (0.3, 9, [1]),
+        (0.75, 9, [1, 3]),
+        (1.0, 9, [1, 3, 0, 2]),
+    ],
+)
+def test_the_nucleus_takes_tokens_while_those_before_sum_to_less(
+    top_p: float, top_k: int, expected: list[int]
+) -> None:
+    ids, weights = nucleus(torch.tensor([0.125, 0.5, 0.125, 0.25]), top_p, top_k)
+    assert ids.tolist() == expected
+    assert weights.tolist() == sorted(weights.tolist(), reverse=True)
+
+
+def test_equal_probabilities_keep_their_order() -> None:
+    ids, _ = nucleus(torch.full((6,), 1 / 6), 0.9, 4)
+    assert ids.tolist() == [0, 1, 2, 3]
+
+
+def test_a_token_not_said_lately_is_taken_from_the_nucleus() -> None:
+    draw = Draws(1)
+    assert repetition_aware(logits(0.5, 0.3, 0.2), [1, 2, 2, 2, 0], SAMPLING, draw) == 1
+    assert len(draw.weights) == 1
+
+
+def test_a_token_said_lately_is_drawn_again_from_all_others() -> None:
+    draw = Draws(0, 2)
+    assert repetition_aware(logits(0.5, 0.3, 0.1, 0.1), [0], SAMPLING, draw) == 2
+    torch.testing.assert_close(draw.weights[1], torch.tensor([0.0, 0.6, 0.2, 0.2]))
+
+
+def test_more_repeats_can_be_allowed() -> None:
+    sampling = dataclasses.replace(SAMPLING, repeat_limit=2)
+    assert repetition_aware(logits(0.9, 0.1), [0], sampling, Draws(0)) == 0
+    assert repetition_aware(logits(0.9, 0.1), [0, 1, 0], sampling, Draws(0, 1)) == 1
+
+
+def test_temperature_zero_is_greedy_and_draws_nothing() -> None:
+    greedy = dataclasses.replace(SAMPLING, temperature=0.0)
+    assert repetition_aware(logits(0.2, 0.5, 0.3), [1, 1], greedy, Draws()) == 1
+
+
+def test_a_low_temperature_sharpens() -> None:
+    draw = Draws(0)
+    cold = dataclasses.replace(SAMPLING, temperature=0.5, top_p=1.0)
+    repetition_aware(logits(0.6, 0.3, 0.1), [], cold, draw)
+    expected = torch.tensor([0.36, 0.09, 0.01])
+    torch.testing.assert_close(draw.weights[0], expected / expected.sum())
+
+
+def test_a_forbidden_token_is_never_drawn() -> None:
+    scores = logits(0.5, 0.3, 0.2).index_fill(0, torch.tensor([0]), -torch.inf)
+    draw = multinomial(seeded(0))
+    said: list[int] = []
+    for _ in range(50):
+        said.append(repetition_aware(scores, said, SAMPLING, draw))
+    assert 0 not in said
+
+
+def test_a_seed_gives_the_same_tokens() -> None:
+    scores = torch.randn(50, generator=seeded(1))
+    runs = [
+        [repetition_aware(scores, [], SAMPLING, draw) for _ in range(20)]
+        for draw in (multinomial(seeded(2)), multinomial(seeded(2)))
+    ]
+    assert runs[0] == runs[1]
+    assert len(set(runs[0])) > 1
