@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from voxkit import catalogue
 from voxkit.errors import ModelError
 from voxkit.spec import ModelSpec, read_spec
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from voxkit.download import Watcher
     from voxkit.engine import Engine
 
 BUNDLED = "voxkit-en"
@@ -36,47 +38,90 @@ class ModelInfo:
 
 def available() -> tuple[ModelInfo, ...]:
     """List the bundled model and those in the hub cache, without loading any."""
+    from voxkit import hub
+
     found = []
     for folder in sorted(p for p in _ASSETS.iterdir() if (p / "config.json").is_file()):
         spec = read_spec(folder / "config.json")
         found.append(
             ModelInfo(spec.name, spec.family, folder, _size(folder), True, spec.description)
         )
+    for info in hub.cached():
+        if info.folder is not None and info.family is not None:
+            size = sum(info.present.values())
+            found.append(
+                ModelInfo(info.name, info.family, info.folder, size, False, info.description)
+            )
     return tuple(found)
 
 
 def load(
-    model: str | Path = BUNDLED, *, device: str = "auto", threads: int | None = None
+    model: str | Path = BUNDLED,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    offline: bool = False,
+    compat: bool = False,
+    watcher: Watcher | None = None,
 ) -> Engine:
-    """Load a model by name or folder, on `device` auto, cpu or cuda, with CPU `threads`.
+    """Load a model by name, folder or hub id, on `device` auto, cpu or cuda, with CPU `threads`.
 
-    Raises `ModelError` in one sentence for an unknown or damaged model.
+    A hub model that is not on this machine is fetched first, unless `offline`; `watcher` is told of
+    it.  `compat` follows the quirks of a family's public implementation.  Raises `ModelError` in
+    one sentence for an unknown, absent or damaged model.
     """
-    folder = _find(model)
-    spec = read_spec(folder / "config.json")
-    if not isinstance(spec, ModelSpec):
-        raise ModelError(f"{folder} is of the {spec.family} family, which cannot be loaded yet.")
+    folder = _find(model, offline, watcher)
+    family = catalogue.family_of(folder)
     import torch
 
     if threads is not None:
         torch.set_num_threads(threads)
+    if family in ("cosyvoice2", "cosyvoice3"):
+        return _load_cosyvoice(folder, family, _device(device), compat)
+    spec = read_spec(folder / "config.json")
+    if not isinstance(spec, ModelSpec):
+        raise ModelError(f"{folder / 'config.json'} is of the {spec.family} family without files.")
     return _load_native(spec, folder, _device(device))
 
 
-def _find(model: str | Path) -> Path:
-    """Return the folder of a model."""
-    folder = Path(model)
-    if (_ASSETS / model / "config.json").is_file() and folder.name == str(model):
-        return _ASSETS / model
-    if (folder / "config.json").is_file():
-        return folder
+def _find(model: str | Path, offline: bool, watcher: Watcher | None) -> Path:
+    """Return the folder of a model, fetching it if need be."""
+    name, folder = str(model), Path(model).expanduser()
+    bundled = {p.name for p in _ASSETS.iterdir() if (p / "config.json").is_file()} | {BUNDLED}
+    if name in bundled:
+        return _ASSETS / name
     if folder.is_dir():
-        raise ModelError(f"{folder} holds no config.json: it is not a voxkit model.")
-    names = [m.name for m in available()] or [BUNDLED]
-    close = difflib.get_close_matches(str(model), names, n=3, cutoff=0.4) or names
-    raise ModelError(
-        f"There is no model {str(model)!r}; did you mean {' or '.join(close)}? "
-        "`voxkit models list` shows all."
+        if catalogue.family_of(folder) is None and not (folder / "config.json").is_file():
+            raise ModelError(f"{folder} holds no model that voxkit can read.")
+        return folder
+    names = sorted(bundled | {m.name for m in catalogue.known()})
+    if "/" not in name and name.lower() not in names:
+        close = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.4) or names
+        raise ModelError(
+            f"There is no model {name!r}; did you mean {' or '.join(close)}? "
+            "`voxkit models list` shows all that are here."
+        )
+    from voxkit import hub
+    from voxkit.download import Unwatched
+
+    return hub.locate(name) or hub.pull(name, offline=offline, watcher=watcher or Unwatched())
+
+
+def _load_cosyvoice(folder: Path, family: str, device: torch.device, compat: bool) -> Engine:
+    """Build the CosyVoice family, converting its weights the first time."""
+    from voxkit import conversion, cosyvoice
+    from voxkit.engine import Engine, Parts
+
+    converted = conversion.converted(
+        folder, family, cosyvoice.convert, version=cosyvoice.CONVERTER_VERSION
+    )
+    made = cosyvoice.load(folder, converted, device=device, compat=compat)
+    parts = Parts(made.frontend, made.tokenizer, made.generator, made.decoder, made.vocoder)
+    return Engine(
+        made.spec,
+        parts,
+        fingerprint=cosyvoice.fingerprint(made.spec),
+        default_voice=_default_voice(_ASSETS / BUNDLED),  # its recording speaks for any model
     )
 
 

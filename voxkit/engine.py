@@ -6,6 +6,7 @@ written to after it is built, so one engine serves many requests at once.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -28,6 +29,8 @@ State = Any  # each part's own small dataclass; only the part that made it looks
 
 class Frontend(Protocol):
     """Text → sentences → the model's text ids."""
+
+    language: str | None  # the one language that it reads; None if there are several
 
     def prepare(self, text: str) -> Script:
         """Normalise text and cut it into sentences that the model can take."""
@@ -143,11 +146,28 @@ class Engine:
             made_by=self.fingerprint,
             transcript=transcript,
             attributes=made.attributes,
-            language=self.spec.text.language,
+            language=self.parts.frontend.language,
             tokens=made.tokens,
             mel=made.mel,
             speaker=made.speaker,
             reference=clip,
+        )
+
+    def adopt(self, voice: Voice) -> Voice:
+        """Return the voice in this model's terms, made anew from its recording if need be.
+
+        Raises `VoiceError` if another model made it and no recording is kept with it.
+        """
+        if voice.made_by == self.fingerprint or voice.reference is None:
+            voice.check_made_by(self.fingerprint, self.spec.name)
+            return voice
+        made = self.clone(voice.reference, name=voice.name, transcript=voice.transcript)
+        return dataclasses.replace(
+            made,
+            description=voice.description,
+            source=voice.source,
+            licence=voice.licence,
+            consent=voice.consent,
         )
 
     def _sentence(

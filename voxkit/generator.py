@@ -29,6 +29,7 @@ class PhoneFrontend:
 
     def __init__(self, spec: PhoneTextSpec, lexicon: Lexicon, letters: LetterReader) -> None:
         self.spec, self.lexicon, self.letters = spec, lexicon, letters
+        self.language: str | None = spec.language
 
     def prepare(self, text: str) -> Script:
         """Normalise text and cut it into sentences of at most the spec's number of words."""

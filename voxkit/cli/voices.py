@@ -41,8 +41,7 @@ class Wanted:
     def on(self, engine: Engine) -> Wanted:
         """Return the same with its `voice` made or found for this engine."""
         if self.voice is not None:
-            self.voice.check_made_by(engine.fingerprint, engine.spec.name)
-            return self
+            return dataclasses.replace(self, voice=engine.adopt(self.voice))
         if self.reference is not None:
             voice = engine.clone(
                 self.reference, name=self.name or "reference", transcript=self.transcript
