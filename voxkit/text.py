@@ -280,7 +280,7 @@ def _is_end(text: str, start: int, m: re.Match[str], glued: bool) -> bool:
         return False  # the number of a list item
     if word in ("Dr", "St", "Mt", "Ft") and not _PLACE.search(before):
         return False
-    return _stop_ends(word, following)
+    return stop_ends(word, following)
 
 
 def _line_ends(text: str, start: int, place: int) -> bool:
@@ -293,7 +293,7 @@ def _line_ends(text: str, start: int, place: int) -> bool:
     return len(line) < _SHORT_LINE and not text[first].islower() and line[-1:] not in (",", "-", "")
 
 
-def _stop_ends(word: str, following: str) -> bool:
+def stop_ends(word: str, following: str) -> bool:
     """Tell the full stop of a sentence from the one of an abbreviation."""
     starter = following.rstrip(",;:!?\"')") in notation.STARTERS
     if word in ("Dr", "St", "Mt", "Ft"):
