@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -75,8 +76,8 @@ SPEC = ModelSpec(
         "phones",
         TRANSFORMER,
         SamplingSpec(temperature=1.0, top_p=0.95, top_k=40, repeat_window=10, repeat_limit=3),
-        min_tokens_per_phone=0.8,
-        max_tokens_per_phone=2.0,
+        min_tokens_per_phone=0.5,
+        max_tokens_per_phone=1.0,
         align_layer=1,
     ),
     decoder=DitDecoderSpec(
@@ -94,7 +95,6 @@ SPEC = ModelSpec(
     vocoder=VocosSpec("vocos", 16, 2, 32, 3, "source-filter", head_width=16, head_bands=17),
     stream=StreamSpec(first_hop=3, max_hop=12),
 )
-FINGERPRINT = "voxkit-tiny:test"
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -102,14 +102,14 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def stir(module: Net, seed: int = 0, amount: float = 1.0) -> Net:
+def stir(module: Net, seed: int = 0) -> Net:
     """Give every parameter new numbers, those that start at zero too, so that no path is shut."""
     generator = seeded(seed)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
             if parameter.dim() > 1:
-                parameter.copy_(noise * amount / parameter[0].numel() ** 0.5)
+                parameter.copy_(noise / parameter[0].numel() ** 0.5)
             else:
                 parameter.copy_(0.1 * noise + (1.0 if name.endswith(("weight", "gamma")) else 0.0))
     return module
@@ -125,59 +125,53 @@ def modules(spec: ModelSpec = SPEC, seed: int = 0) -> dict[str, nn.Module]:
     return parts
 
 
+@functools.cache
 def engine(spec: ModelSpec = SPEC, seed: int = 0) -> Engine:
     """An engine of those networks.  Kept between tests: an engine is never written to."""
-    return _engine(spec, seed)
+    with tempfile.TemporaryDirectory() as name:
+        return checkpoint.load(write_model(Path(name) / "model", spec, seed), device="cpu")
 
 
-@functools.cache
-def _engine(spec: ModelSpec, seed: int) -> Engine:
-    from voxkit.decoder import FlowDecoder, VocosVocoder
-    from voxkit.engine import Parts
-    from voxkit.generator import PhoneFrontend, PhoneGenerator
-    from voxkit.phonemes import Lexicon
-    from voxkit.tokenizer import FsqTokenizer
-
-    nets = modules(spec, seed)
-    parts = Parts(
-        PhoneFrontend(Lexicon.bundled(), nets["letters"]),
-        FsqTokenizer(spec, nets["tokenizer"], nets["speaker"], nets["vocoder"]),
-        PhoneGenerator(spec, nets["generator"]),
-        FlowDecoder(spec, nets["decoder"]),
-        VocosVocoder(spec, nets["vocoder"]),
-    )
-    return Engine(spec, parts, fingerprint=FINGERPRINT, default_voice="anna")
-
-
-def voice(seed: int = 0, *, tokens: int = 13, spec: ModelSpec = SPEC, **changes: object) -> Voice:
-    """A voice of random numbers that the tiny engine can read."""
+def voice(seed: int = 0, *, count: int = 13, spec: ModelSpec = SPEC, **changes: object) -> Voice:
+    """A voice of random numbers that the engine of `spec` and seed 0 can read."""
     rng = np.random.default_rng(seed)
     vector = rng.standard_normal(spec.speaker.embedding).astype(np.float32)
     entries = {
         "name": "anna",
-        "made_by": FINGERPRINT,
+        "made_by": engine(spec).fingerprint,
         "transcript": "Once upon a time.",
-        "attributes": {"pitch_hz": 150.0 + seed, "rate_phones_s": 12.0},
+        "attributes": {"pitch_hz": 150.0 * 1.5**seed, "rate_phones_s": 12.0},
         "language": "en",
-        "tokens": rng.integers(0, spec.tokenizer.codebook, tokens),
-        "mel": rng.normal(-6.0, 2.0, (spec.mel.bins, 2 * tokens)).astype(np.float32),
+        "tokens": rng.integers(0, spec.tokenizer.codebook, count),
+        "mel": rng.normal(-6.0, 2.0, (spec.mel.bins, 2 * count)).astype(np.float32),
         "speaker": vector / np.linalg.norm(vector),
     }
     return Voice(**(entries | changes))
 
 
-def folder(path: Path, spec: ModelSpec = SPEC, seed: int = 0) -> Path:
-    """Write a model folder with random weights and two voices, as `voxkit train export` does."""
-    (path / "voices").mkdir(parents=True)
+def write_model(path: Path, spec: ModelSpec = SPEC, seed: int = 0) -> Path:
+    """Write the numbers and the weights of a model into a new folder."""
+    path.mkdir(parents=True)
     (path / "config.json").write_text(json.dumps(to_dict(spec)), encoding="utf-8")
-    weights = {
+    save_file(weights(spec, seed), path / "model.safetensors")
+    return path
+
+
+def weights(spec: ModelSpec = SPEC, seed: int = 0) -> dict[str, Tensor]:
+    """All weights of a model by their names in its file."""
+    return {
         f"{part}.{name}": tensor.half().contiguous()
         for part, module in modules(spec, seed).items()
         for name, tensor in module.state_dict().items()
     }
-    save_file(weights, path / "model.safetensors")
+
+
+def folder(path: Path, spec: ModelSpec = SPEC, seed: int = 0) -> Path:
+    """Write a whole model folder, with two voices, as `voxkit train export` does."""
+    write_model(path, spec, seed)
     (path / "default_voice.txt").write_text("anna\n", encoding="utf-8")
-    made_by = checkpoint.load(path, device="cpu").fingerprint
+    (path / "voices").mkdir()
+    made_by = engine(spec, seed).fingerprint
     for number, name in enumerate(("anna", "bert")):
         made = voice(number, spec=spec, name=name, made_by=made_by)
         save_voice(made, path / "voices" / f"{name}.safetensors")

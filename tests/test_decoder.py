@@ -1,0 +1,230 @@
+"""The native decoder and vocoder: speech tokens → mel → samples, the same however they are cut."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from torch import Tensor
+
+from voxkit.decoder import DecoderState, FlowDecoder, VocosVocoder
+from voxkit.options import Options
+from voxkit.voice import Voice
+
+SPEC, MEL = tiny.SPEC, tiny.MEL
+CHUNK, LOOKAHEAD = SPEC.decoder.chunk, SPEC.decoder.lookahead
+
+
+@pytest.fixture(scope="module")
+def decoder() -> FlowDecoder:
+    return tiny.engine().parts.decoder
+
+
+@pytest.fixture(scope="module")
+def vocoder() -> VocosVocoder:
+    return tiny.engine().parts.vocoder
+
+
+def tokens(count: int = 23, seed: int = 0) -> Tensor:
+    return torch.randint(0, SPEC.tokenizer.codebook, (count,), generator=tiny.seeded(seed))
+
+
+def started(
+    decoder: FlowDecoder,
+    voice: Voice | None = None,
+    options: Options | None = None,
+    seed: int = 1,
+) -> DecoderState:
+    state = decoder.init_state(voice or tiny.voice(), options or Options())
+    return decoder.seed(state, tiny.seeded(seed))
+
+
+def whole(decoder: FlowDecoder, said: Tensor, **told: object) -> Tensor:
+    return decoder.decode(said, started(decoder, **told), True)[0]
+
+
+# ---- the decoder ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 4, CHUNK, CHUNK + 1, 23])
+def test_every_token_becomes_two_mel_frames(decoder: FlowDecoder, count: int) -> None:
+    mel = whole(decoder, tokens(count))
+    assert mel.shape == (1, MEL.bins, 2 * count)
+    assert mel.isfinite().all()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_hops_do_not_change_the_mel_by_a_bit(decoder: FlowDecoder, seed: int) -> None:
+    said, state, made = tokens(), started(decoder), []
+    for start, end in tiny.cuts(23, np.random.default_rng(seed), 7):
+        mel, state = decoder.decode(said[start:end], state, end == 23)
+        made.append(mel)
+    assert torch.equal(torch.cat(made, dim=2), whole(decoder, said))
+
+
+def test_the_end_may_come_without_tokens(decoder: FlowDecoder) -> None:
+    said = tokens()
+    first, state = decoder.decode(said, started(decoder), False)
+    rest, _ = decoder.decode(said[:0], state, True)
+    assert torch.equal(torch.cat([first, rest], dim=2), whole(decoder, said))
+
+
+def test_a_chunk_is_decoded_as_soon_as_its_look_ahead_is_there(decoder: FlowDecoder) -> None:
+    state, made = started(decoder), []
+    for token in tokens(2 * CHUNK + LOOKAHEAD):
+        mel, state = decoder.decode(token[None], state, False)
+        made.append(mel.shape[2])
+    first = CHUNK + LOOKAHEAD
+    assert [n for n, frames in enumerate(made, 1) if frames] == [first, first + CHUNK]
+    assert set(made) == {0, 2 * CHUNK}
+
+
+def test_tokens_beyond_the_look_ahead_change_no_earlier_chunk(decoder: FlowDecoder) -> None:
+    said = tokens(3 * CHUNK)
+    other = said.clone()
+    other[CHUNK + LOOKAHEAD] = (other[CHUNK + LOOKAHEAD] + 1) % SPEC.tokenizer.codebook
+    a, b = whole(decoder, said), whole(decoder, other)
+    assert torch.equal(a[:, :, : 2 * CHUNK], b[:, :, : 2 * CHUNK])
+    assert (a[:, :, 2 * CHUNK :] - b[:, :, 2 * CHUNK :]).abs().amax(dim=(0, 1)).min() > 0
+
+
+def test_the_state_after_the_reference_serves_any_number_of_sentences(decoder: FlowDecoder) -> None:
+    start = decoder.init_state(tiny.voice(), Options())
+    first, _ = decoder.decode(tokens(), decoder.seed(start, tiny.seeded(1)), True)
+    decoder.decode(tokens(9, seed=5), decoder.seed(start, tiny.seeded(2)), True)
+    again, _ = decoder.decode(tokens(), decoder.seed(start, tiny.seeded(1)), True)
+    assert torch.equal(first, again)
+
+
+def test_the_noise_comes_from_the_seed(decoder: FlowDecoder) -> None:
+    assert torch.equal(whole(decoder, tokens(), seed=3), whole(decoder, tokens(), seed=3))
+    assert not torch.equal(whole(decoder, tokens(), seed=3), whole(decoder, tokens(), seed=4))
+
+
+@pytest.mark.parametrize("part", ["speaker", "attributes", "mel", "tokens"])
+def test_all_of_the_voice_is_heard(decoder: FlowDecoder, part: str) -> None:
+    plain, other = tiny.voice(0), tiny.voice(1)
+    changed = tiny.voice(0, **{part: getattr(other, part)})
+    difference = whole(decoder, tokens(), voice=changed) - whole(decoder, tokens(), voice=plain)
+    assert difference.abs().mean() > 1e-3
+
+
+@pytest.mark.parametrize("count", [0, 1, LOOKAHEAD, LOOKAHEAD + 1, CHUNK + LOOKAHEAD, 200])
+def test_references_of_any_length_can_be_read(decoder: FlowDecoder, count: int) -> None:
+    state = started(decoder, voice=tiny.voice(count=count))
+    assert state.frames == 2 * min(75, max(0, count - LOOKAHEAD))
+    mel, _ = decoder.decode(tokens(7), state, True)
+    assert mel.shape[2] == 14
+    assert mel.isfinite().all()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_a_call_may_choose_the_steps(decoder: FlowDecoder, steps: int) -> None:
+    state = started(decoder, options=Options(steps=steps))
+    assert len(state.steps) == steps
+    mel, _ = decoder.decode(tokens(), state, True)
+    same = torch.equal(mel, whole(decoder, tokens()))
+    assert same == (steps == SPEC.decoder.flow.steps)
+
+
+def test_without_guidance_the_unconditioned_row_is_saved(decoder: FlowDecoder) -> None:
+    plain = started(decoder, options=Options(guidance=0.0))
+    assert plain.steps[0][0].keys.shape[0] == 1
+    almost = whole(decoder, tokens(), options=Options(guidance=1e-7))
+    mel, _ = decoder.decode(tokens(), plain, True)
+    # 1e-4: one row instead of two adds up in another order
+    torch.testing.assert_close(mel, almost, atol=1e-4, rtol=0)
+
+
+def test_guidance_moves_away_from_what_comes_without_condition(decoder: FlowDecoder) -> None:
+    step = Options(steps=1, guidance=0.0)
+    mild = dataclasses.replace(step, guidance=1.0)
+    strong = dataclasses.replace(step, guidance=2.0)
+    first = [whole(decoder, tokens(CHUNK), options=o) for o in (step, mild, strong)]
+    # one Euler step is linear in the guidance
+    torch.testing.assert_close(first[2] - first[1], first[1] - first[0], atol=1e-3, rtol=0)
+    assert (first[1] - first[0]).abs().mean() > 1e-3
+
+
+# ---- the vocoder ------------------------------------------------------------------------------
+
+
+def mel_of(frames: int, seed: int = 0) -> Tensor:
+    noise = torch.randn(1, MEL.bins, frames, generator=tiny.seeded(seed))
+    return noise * MEL.scale + MEL.mean
+
+
+def vocoded(vocoder: VocosVocoder, mel: Tensor, seed: int = 1) -> Tensor:
+    return vocoder.vocode(mel, vocoder.init_state(tiny.seeded(seed)), True)[0]
+
+
+@pytest.mark.parametrize("frames", [2, 9, 10, 11, 47])
+def test_every_mel_frame_becomes_one_hop(vocoder: VocosVocoder, frames: int) -> None:
+    wav = vocoded(vocoder, mel_of(frames))
+    assert wav.shape == (frames * MEL.hop,)
+    assert 0 < wav.abs().max() < 1
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_pieces_do_not_change_the_samples_by_a_bit(vocoder: VocosVocoder, seed: int) -> None:
+    mel, state, made = mel_of(47), vocoder.init_state(tiny.seeded(1)), []
+    for start, end in tiny.cuts(47, np.random.default_rng(seed), 17):
+        wav, state = vocoder.vocode(mel[:, :, start:end], state, end == 47)
+        made.append(wav)
+    assert torch.equal(torch.cat(made), vocoded(vocoder, mel))
+
+
+@pytest.mark.parametrize("frames", [20, 23])
+def test_the_end_may_come_without_mel(vocoder: VocosVocoder, frames: int) -> None:
+    mel = mel_of(frames)
+    first, state = vocoder.vocode(mel, vocoder.init_state(tiny.seeded(1)), False)
+    rest, _ = vocoder.vocode(mel[:, :, :0], state, True)
+    joined = torch.cat([first, rest])
+    assert joined.shape == (frames * MEL.hop,)
+    # With a full last block the bits differ, because the end is then a block of its own.
+    torch.testing.assert_close(joined, vocoded(vocoder, mel), atol=1e-3, rtol=0)
+
+
+def test_no_mel_becomes_no_samples(vocoder: VocosVocoder) -> None:
+    assert vocoded(vocoder, mel_of(0)).shape == (0,)
+
+
+def test_the_vocoder_s_noise_comes_from_the_seed(vocoder: VocosVocoder) -> None:
+    mel = mel_of(12)
+    assert torch.equal(vocoded(vocoder, mel, 3), vocoded(vocoder, mel, 3))
+    assert not torch.equal(vocoded(vocoder, mel, 3), vocoded(vocoder, mel, 4))
+
+
+def test_tokens_to_samples_are_the_same_bits_through_any_hops(
+    decoder: FlowDecoder, vocoder: VocosVocoder
+) -> None:
+    said = tokens(41)
+
+    def speak(seed: int) -> Tensor:
+        mels, wavs, made = started(decoder), vocoder.init_state(tiny.seeded(2)), []
+        for start, end in tiny.cuts(41, np.random.default_rng(seed), 12):
+            mel, mels = decoder.decode(said[start:end], mels, end == 41)
+            wav, wavs = vocoder.vocode(mel, wavs, end == 41)
+            made.append(wav)
+        return torch.cat(made)
+
+    first = speak(0)
+    assert first.shape == (41 * 2 * MEL.hop,)
+    for seed in range(1, 5):
+        assert torch.equal(speak(seed), first)
+
+
+def test_a_state_may_be_used_twice(decoder: FlowDecoder, vocoder: VocosVocoder) -> None:
+    mel, said = mel_of(30), tokens()
+    _, state = decoder.decode(said[:12], started(decoder), False)
+    _, waves = vocoder.vocode(mel[:, :, :15], vocoder.init_state(tiny.seeded(2)), False)
+    before = state.generator.get_state(), waves.network.generator.get_state()
+    once = decoder.decode(said[12:], state, True)[0], vocoder.vocode(mel[:, :, 15:], waves, True)[0]
+    state.generator.set_state(before[0])  # a generator is the one thing that a call moves on
+    waves.network.generator.set_state(before[1])
+    twice = decoder.decode(said[12:], state, True)[0], vocoder.vocode(mel[:, :, 15:], waves, True)
+    assert torch.equal(once[0], twice[0])
+    assert torch.equal(once[1], twice[1][0])
