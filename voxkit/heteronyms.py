@@ -33,7 +33,7 @@ _NOUN_VERB: dict[str, tuple[str, str, int]] = {
     "alternate": ("AO1 L T ER0 N AH0 T", "AO1 L T ER0 N EY2 T", 0),
     "appropriate": ("AH0 P R OW1 P R IY0 AH0 T", "AH0 P R OW1 P R IY0 EY2 T", 0),
     "associate": ("AH0 S OW1 S IY0 AH0 T", "AH0 S OW1 S IY0 EY2 T", 1),
-    "conduct": ("K AA1 N D AH0 K T", "K AH0 N D AH1 K T", 1),
+    "conduct": ("K AA1 N D AH0 K T", "K AH0 N D AH1 K T", 0),
     "conflict": ("K AA1 N F L IH0 K T", "K AH0 N F L IH1 K T", 0),
     "contest": ("K AA1 N T EH0 S T", "K AH0 N T EH1 S T", 0),
     "contract": ("K AA1 N T R AE2 K T", "K AH0 N T R AE1 K T", 0),
@@ -70,7 +70,6 @@ _NOUN_VERB: dict[str, tuple[str, str, int]] = {
     "tear": ("T IH1 R", "T EH1 R", 0),
     "transfer": ("T R AE1 N S F ER0", "T R AE0 N S F ER1", 0),
     "transport": ("T R AE1 N S P AO0 R T", "T R AE0 N S P AO1 R T", 0),
-    "upset": ("AH2 P S EH1 T", "AH2 P S EH1 T", 0),
     "use": ("Y UW1 S", "Y UW1 Z", 1),
 }
 
