@@ -37,13 +37,14 @@ class Utterance:
 def load_corpus(folder: Path) -> list[Utterance]:
     """List all utterances of a corpus folder, in a fixed order."""
     found: list[Utterance] = []
-    for shard in sorted(p for p in folder.iterdir() if (p / "utterances.jsonl").is_file()):
+    for shard in sorted(p.parent for p in folder.glob("*/utterances.jsonl")):
         arrays = {
             n: np.load(shard / f"{n}.npy", mmap_mode="r") for n in ("wav", "mel", "f0", "phones")
         }
+        with (shard / "utterances.jsonl").open(encoding="utf-8") as file:
+            rows = [json.loads(line) for line in file]
         start = 0
-        for line in (shard / "utterances.jsonl").open(encoding="utf-8"):
-            row = json.loads(line)
+        for row in rows:
             end = start + row.pop("frames")
             hop = len(arrays["wav"]) // len(arrays["mel"])
             found.append(
