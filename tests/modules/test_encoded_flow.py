@@ -131,7 +131,7 @@ def test_a_chunk_needs_its_look_ahead_and_no_more(flow: FlowDecoder) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("left", [0, 1, 2])
+@pytest.mark.parametrize("left", [0, 2])
 def test_a_bounded_past_is_the_mask_that_says_so(family: str, left: int) -> None:
     """Chunks see the reference's chunks and `left` before them; check against one masked call."""
     flow = decoder(family, left_chunks=left)
@@ -161,8 +161,8 @@ def test_a_bounded_past_is_the_mask_that_says_so(family: str, left: int) -> None
 def test_a_bounded_past_bounds_what_the_state_holds(family: str) -> None:
     flow = decoder(family, left_chunks=1)
     state = start(flow, 7)
-    for _ in range(6):
-        _, state = flow.decode(tokens(flow, 20), state, False)
+    for _ in range(4):
+        _, state = flow.decode(tokens(flow, 15), state, False)
         attended = {seen.length for step in state.estimator for seen in _all_seen(step)}
     assert attended == {30}  # the reference's two chunks and one more, of 10 frames
 

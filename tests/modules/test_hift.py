@@ -53,7 +53,7 @@ def vocoded(hift: HiftVocoder, frames: Tensor, largest: int | None, seed: int = 
     return torch.cat(pieces)
 
 
-@pytest.mark.parametrize("largest", [1, 4, 12, 40])
+@pytest.mark.parametrize("largest", [3, 12, 40])
 def test_random_pieces_give_the_sound_of_one_call(hift: HiftVocoder, largest: int) -> None:
     whole = vocoded(hift, mel(), None)
     assert whole.shape == (FRAMES * hift.samples,)

@@ -27,7 +27,7 @@ def quirky(family: str, **quirks: bool) -> SpeechLm:
     generator = dataclasses.replace(
         spec.generator,
         quirks=changed,
-        max_tokens_per_text_id=5.0,  # a quarter of the released one, for speed
+        max_tokens_per_text_id=4.0,  # a fifth of the released one, for speed
     )
     return networks(dataclasses.replace(spec, generator=generator))["generator"]
 
@@ -133,14 +133,14 @@ def streamed(
     return list(speak_streamed(lm, pieces, prompt, tokens, choose))
 
 
-@pytest.mark.parametrize("tokens", [0, 7, 15, 40, 200])
+@pytest.mark.parametrize("tokens", [0, 7, 40])
 def test_how_streamed_text_is_cut_changes_nothing(lm: SpeechLm, tokens: int) -> None:
     generator = seeded(tokens)
     heard = torch.randint(lm.spec.first_stop_id, (tokens,), generator=generator).tolist()
     prompt = [20, 21, 22]
     results = [
         streamed(lm, [TEXT[i : i + size] for i in range(0, len(TEXT), size)], prompt, heard)
-        for size in (1, 2, 5, 12)
+        for size in (1, 12)
     ]
     results.append(streamed(lm, [[], TEXT[:7], [], TEXT[7:]], prompt, heard))
     assert results[0]
@@ -253,7 +253,7 @@ def test_streamed_speech_keeps_to_its_minimum_and_maximum(lm: SpeechLm) -> None:
 def test_compat_sets_no_maximum_to_streamed_speech() -> None:
     lm = quirky("cosyvoice2", text_stream_unlimited=True)
     said = speak_streamed(lm, [TEXT[:3]], (), (), always(5))
-    assert len(list(itertools.islice(said, 200))) == 200
+    assert len(list(itertools.islice(said, 60))) == 60
 
 
 def test_no_special_token_is_drawn_while_text_streams(lm: SpeechLm) -> None:
