@@ -57,6 +57,11 @@ def test_without_prose_the_other_kinds_fill_in() -> None:
     assert len(set(drawn(100, prose=[]))) > 50
 
 
+def test_without_transcripts_and_prose_words_are_left() -> None:
+    source = SentenceSource([], [], WORDS, 0)
+    assert any(w in source.draw().lower() for _ in range(50) for w in WORDS)
+
+
 @pytest.fixture
 def prose(tmp_path: Path) -> Path:
     """A folder with clean and unclean prose."""

@@ -94,15 +94,20 @@ def phone_class(symbol: str) -> int:
 
 
 def recorded_jobs(recipe: CorpusRecipe, root: Path) -> Iterator[Job]:
-    """List the utterances of every recorded set."""
+    """List the utterances of every recorded set.  Raises `TrainingError`."""
     for entry in recipe.sets:
         folder = root / entry.folder
         metadata = folder / "metadata.csv"
-        if not metadata.is_file():
-            raise TrainingError(f"{metadata} is missing: a set is metadata.csv beside clips/.")
+        for part in (metadata, folder / "clips"):
+            if not part.exists():
+                raise TrainingError(f"{part} is missing: a set is metadata.csv beside clips/.")
         clips = {p.stem: p for p in sorted((folder / "clips").iterdir())}
         with metadata.open(encoding="utf-8", newline="") as file:
             for row in csv.reader(file, delimiter="|", quoting=csv.QUOTE_NONE):
+                if not row:
+                    continue  # an empty line
+                if len(row) < 3:
+                    raise TrainingError(f"{metadata}: {'|'.join(row)!r} is not id|speaker|text.")
                 if row[0] in clips:
                     held_out = random.Random(row[0]).random() < recipe.held_out_share
                     yield Job(row[0], entry.name, row[1], row[2], held_out, clip=str(clips[row[0]]))
@@ -242,6 +247,8 @@ def trim_silence(wav: np.ndarray, rate: int, keep_s: float = 0.1) -> np.ndarray:
         return wav[:0]
     power = (wav[: frames * hop].reshape(frames, hop) ** 2).mean(1)
     loud = np.flatnonzero(power > power.max() * 1e-4)
+    if len(loud) == 0:
+        return wav[:0]
     margin = int(keep_s * rate)
     return wav[max(0, loud[0] * hop - margin) : (loud[-1] + 1) * hop + margin]
 

@@ -93,7 +93,8 @@ class SentenceSource:
         self._transcripts = [t.split() for t in transcripts]
         self._prose = list(prose)
         self._words = list(words)
-        self._common = sorted({w for t in self._transcripts for w in t if w.isalpha()})
+        common = {w for t in self._transcripts for w in t if w.isalpha()}
+        self._common = sorted(common) or self._words
 
     def draw(self) -> str:
         """Return one sentence of 1 to about 25 words that ends in a mark."""
@@ -107,6 +108,8 @@ class SentenceSource:
         return self._salad()
 
     def _span(self) -> str:
+        if not self._transcripts:
+            return self._salad()
         words = self._random.choice(self._transcripts)
         length = min(len(words), 1 + int(self._random.betavariate(1.6, 2.2) * 24))
         start = self._random.randrange(len(words) - length + 1)
