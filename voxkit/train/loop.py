@@ -154,7 +154,10 @@ def averaged_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def plot(folder: Path) -> Path | None:
-    """Draw every logged figure against the step into `loss.png`; None without matplotlib."""
+    """Draw every logged figure against the step into `loss.png`.
+
+    Returns None without matplotlib, or before anything was logged.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -162,6 +165,8 @@ def plot(folder: Path) -> Path | None:
     lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     names = sorted({key for row in rows for key in row} - {"step", "time"})
+    if not names:
+        return None
     figure = Figure(figsize=(9, 2.2 * max(1, len(names))), layout="constrained")
     for axis, name in zip(
         np.atleast_1d(figure.subplots(len(names), sharex=True)), names, strict=True
