@@ -17,7 +17,8 @@ from voxkit.train.corpus import F0_PER_FRAME, PHONE_CLASSES, phone_class
 from voxkit.train.data import Utterance
 from voxkit.train.encode import Encoded, Piece
 
-PITCH = {"ann": 200.0, "bob": 110.0, "cat": 160.0, "flite-x": 140.0}  # Hz, by speaker
+PITCH = {"ann": 200.0, "bob": 110.0, "flite-x": 140.0}  # Hz, by speaker
+BRIGHTNESS = {"ann": 1.0, "bob": -1.0, "flite-x": 0.0}  # high overtones against low ones
 TEXTS = (
     "Hello there, my friend.",
     "The river is very deep.",
@@ -52,6 +53,7 @@ def sound(text: str, speaker: str, seed: int = 0) -> tuple[np.ndarray, np.ndarra
     wave = np.zeros(len(each))
     for k in range(1, int(3900 / pitch)):
         strength = np.exp(-(((pitch * k - colour) / 250.0) ** 2)) + 0.02
+        strength *= (pitch * k / 1500.0) ** BRIGHTNESS[speaker]
         wave += strength * np.sin(2 * np.pi * pitch * k * time + k)
     wave *= 0.15 * (each != PHONE_CLASSES.index("PAU"))
     noise = 1e-3 * np.random.default_rng(seed).standard_normal(len(each))
