@@ -247,6 +247,13 @@ def test_fixed_noise_is_the_same_for_every_seed(model: CosyVoice) -> None:
     assert torch.equal(one, two) == (model.spec.vocoder.noise == "uniform")
 
 
+def test_hops_fill_the_grid_that_the_reference_began(model: CosyVoice) -> None:
+    who = voice(model.spec, tokens=13)
+    first = model.decoder.hops(who)
+    assert [next(first) for _ in range(4)] == [5 + 2 + 3, 10, 20, 20]
+    assert next(model.decoder.hops(who, hop=20)) == 20 + 7 + 3
+
+
 # ---- folders ------------------------------------------------------------------------------------
 
 

@@ -23,7 +23,7 @@ from voxkit.cosyvoice_front import BpeText, OnnxSpeaker, OnnxTokenizer
 from voxkit.cosyvoice_weights import Names, flow_names, hift_names, lm_names, read_weights
 from voxkit.errors import ModelError
 from voxkit.generator import wanted_sampling
-from voxkit.modules.encoded_flow import EncodedFlow, FlowDecoder, FlowState
+from voxkit.modules.encoded_flow import EncodedFlow, FlowDecoder, FlowState, hops
 from voxkit.modules.hift import Hift
 from voxkit.modules.hift_source import fixed_noise_start
 from voxkit.modules.hift_stream import (
@@ -278,6 +278,14 @@ class MelDecoder:
         )
         nothing = torch.zeros(0, dtype=torch.long)
         return self.decode(nothing, state, False)[1]
+
+    def hops(self, voice: Voice, *, hop: int | None = None) -> Iterator[int]:
+        """Yield how many more tokens each `decode` of a stream waits for, as upstream does.
+
+        `hop` continues where another request ended, for the quirk of that name.
+        """
+        stream, prompt = self.spec.stream, len(voice.tokens)
+        return hops(stream, self.spec.decoder, prompt, hop or stream.first_hop)
 
     def seed(self, state: FlowState, generator: torch.Generator) -> FlowState:
         """Return the state for one sentence; every one starts from the same noise."""
