@@ -10,12 +10,14 @@ import numpy as np
 import soundfile
 import tiny
 import torch
+from torch import Tensor
 
 from voxkit.modules.spectral import log_mel
 from voxkit.phonemes import Lexicon, phones
 from voxkit.train.corpus import F0_PER_FRAME, PHONE_CLASSES, phone_class
 from voxkit.train.data import Utterance
 from voxkit.train.encode import Encoded, Piece
+from voxkit.train.tokenizer import TokenizerNet
 
 PITCH = {"ann": 200.0, "bob": 110.0, "flite-x": 140.0}  # Hz, by speaker
 BRIGHTNESS = {"ann": 1.0, "bob": -1.0, "flite-x": 0.0}  # high overtones against low ones
@@ -124,6 +126,31 @@ def recordings(folder: Path, rows: Sequence[tuple[str, str, str]]) -> Path:
         wave, _ = sound(text, speaker)
         soundfile.write(folder / "clips" / f"{name}.wav", wave, tiny.RATE)
     return folder
+
+
+class Knowing(TokenizerNet):
+    """A tokenizer that recognises the sounds of the tones at once: the nearest one known."""
+
+    def decode(self, codes: Tensor, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Score phones by their distance to the sounds of the corpus; the rest as usual."""
+        _, prosody, mel = super().decode(codes, clean)
+        natural = (clean.transpose(1, 2) * tiny.MEL.scale + tiny.MEL.mean).detach()
+        scores = torch.full((*natural.shape[:2], len(PHONE_CLASSES)), -200.0)
+        for label, rows in _templates().items():
+            scores[..., label] = -torch.cdist(natural, rows).amin(-1)
+        return scores, prosody, mel
+
+
+@functools.cache
+def _templates() -> dict[int, Tensor]:
+    """Mean mel of each phone class in each utterance."""
+    rows: dict[int, list[np.ndarray]] = {}
+    for u in utterances():
+        _, labels = sound(u.text, u.speaker)
+        for label in np.unique(labels):
+            mean = u.mel[labels == label].astype(np.float32).mean(0)
+            rows.setdefault(int(label), []).append(mean)
+    return {label: torch.from_numpy(np.stack(means)) for label, means in rows.items()}
 
 
 class InProcess:

@@ -12,7 +12,7 @@ import tiny_corpus
 import torch
 
 from voxkit.errors import TrainingError
-from voxkit.phonemes import phones
+from voxkit.phonemes import Lexicon, phones
 from voxkit.train.corpus import F0_PER_FRAME, PHONE_CLASSES
 from voxkit.train.data import Utterance
 from voxkit.train.loop import Draw
@@ -120,27 +120,9 @@ def test_evaluation_tells_accuracy_by_set_and_the_use_of_codes(tmp_path: Path) -
 # ---- labels of real speech --------------------------------------------------------------------
 
 
-class Knowing(TokenizerNet):
-    """A network that recognises the sounds of the tones at once."""
-
-    def phone_scores(self, mel: torch.Tensor) -> torch.Tensor:
-        natural = (mel[0] * tiny.MEL.scale + tiny.MEL.mean).T
-        templates = {}
-        for u in tiny_corpus.utterances():
-            _, labels = tiny_corpus.sound(u.text, u.speaker)
-            for label in np.unique(labels):
-                rows = u.mel[labels == label].astype(np.float32)
-                templates.setdefault(int(label), []).append(rows.mean(0))
-        scores = torch.full((1, len(natural), len(PHONE_CLASSES)), -200.0)
-        for label, rows in templates.items():
-            distance = torch.cdist(natural, torch.from_numpy(np.stack(rows)))
-            scores[0, :, label] = -distance.amin(1)
-        return scores
-
-
 def test_real_speech_is_labelled_by_aligning_its_text(tmp_path: Path) -> None:
     made = task(tmp_path, dataclasses.replace(RECIPE, align_at=(0,)))
-    made.model = tiny.stir(Knowing(tiny.SPEC.tokenizer, tiny.MEL.bins))
+    made.model = tiny.stir(tiny_corpus.Knowing(tiny.SPEC.tokenizer, tiny.MEL.bins))
     made.losses(0, Draw(0, 0))
     real = [u for u in tiny_corpus.utterances() if u.set == "real"]
     assert set(made.labels) == {u.id for u in real}
@@ -173,7 +155,7 @@ def test_a_run_that_goes_on_without_its_labels_makes_them_anew(tmp_path: Path) -
 
 def test_words_that_nobody_can_say_leave_the_utterance_unlabelled(tmp_path: Path) -> None:
     strange = dataclasses.replace(tiny_corpus.utterances()[0], id="strange", text="blorfex, hello.")
-    assert phones(strange.text, tiny_corpus.Lexicon.bundled()).unknown
+    assert phones(strange.text, Lexicon.bundled()).unknown
     with torch.random.fork_rng(devices=[]):
         made = TokenizerTask(
             tiny.SPEC.tokenizer,

@@ -1,0 +1,143 @@
+"""Training of the flow-matching decoder."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import tiny
+import tiny_corpus
+import torch
+
+from voxkit.decoder import FlowDecoder
+from voxkit.errors import TrainingError
+from voxkit.options import Options
+from voxkit.train.decoder import DecoderRecipe, DecoderTask
+from voxkit.train.loop import Draw
+
+RECIPE = DecoderRecipe(
+    batch=3,
+    tokens=24,
+    shares={"real": 0.6, "synthetic": 0.4},
+    drop_condition=0.2,
+    drop_control=0.2,
+    prompt=0.5,
+    chunks=(0, 5, 8),
+    guess=0.5,
+)
+
+
+def task(recipe: DecoderRecipe = RECIPE) -> DecoderTask:
+    with torch.random.fork_rng(devices=[]):
+        made = DecoderTask(tiny.SPEC, recipe, tiny_corpus.encoded())
+    tiny.stir(made.model)
+    return made
+
+
+def test_losses_are_finite_and_only_one_has_a_gradient() -> None:
+    made = task()
+    for step in range(8):
+        losses = made.losses(step, Draw(0, step))
+        assert set(losses) == {"loss", "flow", "guess"}
+        assert all(value.isfinite() for value in losses.values())
+        assert [name for name, value in losses.items() if value.requires_grad] == ["loss"]
+        total = losses["flow"] + RECIPE.guess * losses["guess"]
+        torch.testing.assert_close(losses["loss"], total)
+
+
+def test_a_batch_depends_on_the_draw_alone() -> None:
+    made = task()
+    first = made.losses(5, Draw(1, 5))["loss"]
+    made.losses(6, Draw(1, 6))
+    assert torch.equal(first, made.losses(5, Draw(1, 5))["loss"])
+    assert not torch.equal(first, made.losses(6, Draw(1, 6))["loss"])
+
+
+def test_held_out_speech_is_only_evaluated() -> None:
+    made = task()
+    assert {e.utterance.id for e in made.held_out} == {"ann-3", "bob-3", "flite-x-3"}
+    assert not any(e.utterance.held_out for group in made.groups for e in group)
+    with torch.no_grad():
+        assert made.evaluate() == made.evaluate()
+
+
+def test_gradients_reach_every_parameter() -> None:
+    made = task(dataclasses.replace(RECIPE, drop_condition=0.0))
+    made.losses(0, Draw(0, 0))["loss"].backward()
+    assert tiny.without_gradient(made.model) == []
+
+
+def test_without_condition_nothing_of_tokens_and_voice_is_heard() -> None:
+    deaf = task(dataclasses.replace(RECIPE, drop_condition=1.0, guess=0.0))
+    deaf.losses(0, Draw(0, 0))["loss"].backward()
+    silent = tiny.without_gradient(deaf.model)
+    assert {name for name in silent if name.startswith("encoder.")} == {
+        name for name, _ in deaf.model.named_parameters() if name.startswith("encoder.")
+    }
+    assert "voice.2.weight" in silent
+    assert "leave.weight" not in silent
+
+
+def test_errors_in_the_reference_do_not_count() -> None:
+    """Frames given as the reference, at least those of ten tokens, are not judged."""
+    e = tiny_corpus.encoded()[0]
+    crop = len(e.tokens) - tiny.SPEC.decoder.lookahead  # so that every crop starts at the start
+    recipe = dataclasses.replace(RECIPE, tokens=crop, shares={"real": 1.0}, prompt=1.0)
+    losses = []
+    for shift in (0.0, 5.0):
+        mel = e.utterance.mel.copy()
+        mel[:20] += shift
+        other = dataclasses.replace(e, utterance=dataclasses.replace(e.utterance, mel=mel))
+        with torch.random.fork_rng(devices=[]):
+            made = DecoderTask(tiny.SPEC, recipe, [other])
+        tiny.stir(made.model).leave.weight.data.zero_()  # it says the same whatever it hears
+        losses.append(made.losses(0, Draw(0, 0)))
+    assert losses[0]["flow"] == losses[1]["flow"]
+    assert losses[0]["guess"] != losses[1]["guess"]
+
+
+def test_the_decoder_learns_one_batch_by_heart() -> None:
+    made = task(dataclasses.replace(RECIPE, drop_condition=0.0, chunks=(5,)))
+    losses = tiny.fit(made.model, lambda: made.losses(0, Draw(0, 0))["loss"], steps=60, lr=0.01)
+    assert losses[-1] < 0.35 * losses[0]
+
+
+def test_what_was_learnt_is_spoken() -> None:
+    """Trained on one utterance, the decoder gives back its mel from its tokens."""
+    one = [e for e in tiny_corpus.encoded() if e.utterance.id == "ann-0"]
+    recipe = dataclasses.replace(
+        RECIPE, shares={"real": 1.0}, prompt=0.0, drop_condition=0.0, drop_control=0.0, chunks=(5,)
+    )
+    spec = dataclasses.replace(tiny.SPEC, decoder=dataclasses.replace(tiny.SPEC.decoder, width=48))
+    with torch.random.fork_rng(devices=[]):
+        made = DecoderTask(spec, recipe, one)
+    tiny.stir(made.model)
+    steps = iter(range(10_000))
+    tiny.fit(made.model, lambda: made.losses(0, Draw(0, next(steps)))["loss"], steps=150, lr=5e-3)
+    e = one[0]
+    decoder = FlowDecoder(spec, made.model.eval())
+    voice = tiny.voice(count=0, speaker=e.speaker, attributes={})
+    start = decoder.init_state(voice, Options(guidance=0.0, steps=4))
+    given = made.model.condition(
+        torch.from_numpy(e.speaker)[None], torch.from_numpy(e.controls)[None], torch.ones(1, 4)
+    )
+    state = decoder.seed(dataclasses.replace(start, voice=given.detach()), tiny.seeded(0))
+    mel, _ = decoder.decode(torch.from_numpy(e.tokens.astype("int64")), state, True)
+    truth = torch.from_numpy(e.utterance.mel.astype("float32")).T[None]
+    off = (mel - truth).abs().mean()
+    unlike = (truth - truth.mean((0, 2), keepdim=True)).abs().mean()
+    assert off < 0.6 * unlike
+
+
+def test_utterances_too_short_for_a_crop_and_its_look_ahead_are_left_out() -> None:
+    lengths = sorted(len(e.tokens) for e in tiny_corpus.encoded() if not e.utterance.held_out)
+    most = lengths[-1] - tiny.SPEC.decoder.lookahead
+    longest = task(dataclasses.replace(RECIPE, tokens=most, shares={"real": 1.0, "synthetic": 1.0}))
+    assert {len(e.tokens) for group in longest.groups for e in group} == {lengths[-1]}
+
+
+def test_sets_that_are_not_encoded_cannot_be_trained_on() -> None:
+    with pytest.raises(TrainingError, match="None of the sets"):
+        task(dataclasses.replace(RECIPE, shares={"absent": 1.0}))
+    with pytest.raises(TrainingError, match="None of the sets"):
+        task(dataclasses.replace(RECIPE, tokens=5000))
