@@ -79,6 +79,7 @@ SPEC = ModelSpec(
         min_tokens_per_phone=0.5,
         max_tokens_per_phone=1.0,
         align_layer=1,
+        reads_as="voice",
     ),
     decoder=DitDecoderSpec(
         "dit",

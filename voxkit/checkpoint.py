@@ -152,7 +152,7 @@ def _load_native(spec: ModelSpec, folder: Path, device: torch.device) -> Engine:
     parts = Parts(
         frontend=PhoneFrontend(spec.text, Lexicon.bundled(), modules["letters"]),  # type: ignore[arg-type]
         tokenizer=FsqTokenizer(spec, modules["tokenizer"], modules["speaker"], vocoder),  # type: ignore[arg-type]
-        generator=PhoneGenerator(spec, modules["generator"]),  # type: ignore[arg-type]
+        generator=PhoneGenerator(spec, modules["generator"], _reader(spec, weights, path, device)),  # type: ignore[arg-type]
         decoder=FlowDecoder(spec, modules["decoder"]),  # type: ignore[arg-type]
         vocoder=VocosVocoder(spec, vocoder),  # type: ignore[arg-type]
     )
@@ -163,6 +163,19 @@ def _load_native(spec: ModelSpec, folder: Path, device: torch.device) -> Engine:
         fingerprint=fingerprint(spec, listens),
         default_voice=_default_voice(folder),
     )
+
+
+def _reader(
+    spec: ModelSpec, weights: dict[str, Tensor], path: Path, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Return the manner that a generator reads in if it is not the voice's own."""
+    if spec.generator.reads_as == "voice":
+        return None
+    names = ("reader.speaker", "reader.controls", "reader.given")
+    if absent := [name for name in names if name not in weights]:
+        raise ModelError(f"{path} lacks {absent[0]}: it does not fit its config.json.")
+    speaker, controls, given = (weights[name].float()[None].to(device) for name in names)
+    return speaker, controls, given
 
 
 def native_modules(spec: ModelSpec) -> dict[str, nn.Module]:

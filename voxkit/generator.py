@@ -20,6 +20,7 @@ from voxkit.spec import ModelSpec, PhoneTextSpec, SamplingSpec
 from voxkit.text import Script, prepare
 from voxkit.voice import Voice
 
+Manner = tuple[Tensor, Tensor, Tensor]  # speaker (1, D), controls (1, 4), which are given (1, 4)
 _MARKS = frozenset(SYMBOLS.index(mark) for mark in ",.?!;")
 _BOUNDARY = SYMBOLS.index("_")
 
@@ -44,8 +45,9 @@ class PhoneFrontend:
 class PhoneGenerator:
     """Samples from the token LM."""
 
-    def __init__(self, spec: ModelSpec, model: PhoneLm) -> None:
-        self.spec, self.model = spec, model
+    def __init__(self, spec: ModelSpec, model: PhoneLm, reader: Manner | None = None) -> None:
+        """With a `reader`, text is read in that manner whatever the voice; else in the voice's."""
+        self.spec, self.model, self.reader = spec, model, reader
         with torch.no_grad():
             self.heard, self.said = (table.contiguous() for table in model.tables())
 
@@ -81,7 +83,7 @@ class PhoneGenerator:
     def _start(self, text_ids: tuple[int, ...], voice: Voice) -> tuple[Tensor, Cache]:
         """Read voice and text → logits (K + 1,) on CPU of the first token, the cache."""
         device = self.heard.device
-        speaker, values, given = voice_tensors(voice, self.spec, device)
+        speaker, values, given = self.reader or voice_tensors(voice, self.spec, device)
         symbols = torch.tensor([text_ids], device=device)
         hidden, cache = self.model.start(speaker, values, given, symbols)
         return F.linear(hidden[0], self.said).float().cpu(), cache
@@ -117,9 +119,7 @@ def wanted_sampling(default: SamplingSpec, options: Options) -> SamplingSpec:
     )
 
 
-def voice_tensors(
-    voice: Voice, spec: ModelSpec, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
+def voice_tensors(voice: Voice, spec: ModelSpec, device: torch.device) -> Manner:
     """Voice → speaker vector (1, D), controls (1, 4) and which of them are given (1, 4)."""
     values, given = controls(voice.attributes, spec.mel)
     rows: tuple[np.ndarray, ...] = (voice.speaker, values, given)

@@ -114,6 +114,9 @@ class PhoneGeneratorSpec:
     min_tokens_per_phone: float
     max_tokens_per_phone: float
     align_layer: int  # the layer whose head 0 was taught to look at the phone being spoken
+    reads_as: Literal[
+        "voice", "reader"
+    ]  # in the voice's own manner, or in that of one clear reader
 
 
 @dataclass(frozen=True)
@@ -335,7 +338,7 @@ class HiftSpec:
     limit: float  # samples are clamped to this magnitude
     f0_width: int
     f0_first_kernel: int
-    f0_float64: bool
+    f0_float64: bool  # else the phase, which sums f0 up, depends on how the mel was cut
     harmonics: int  # the fundamental included
     sine_level: float
     noise_level: float  # of voiced frames; unvoiced ones get sine_level / 3

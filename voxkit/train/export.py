@@ -52,6 +52,8 @@ class ExportRecipe:
 
     default_voice: str
     voices: tuple[VoiceRecipe, ...]
+    reader_set: str = ""  # whose manner of reading a generator has that `reads_as` a reader
+    reader_speaker: str = ""
 
 
 def gather(spec: ModelSpec, runs: Path, letters: Path) -> dict[str, Tensor]:
@@ -86,10 +88,13 @@ def export(
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as name:
         partial = Path(name)
+        if spec.generator.reads_as == "reader":
+            weights = weights | _reader(recipe, encoded)
         spec = dataclasses.replace(spec, revision=digest(weights))
         config = json.dumps(to_dict(spec), indent=2) + "\n"
         (partial / "config.json").write_text(config, encoding="utf-8")
         save_file(weights, partial / "model.safetensors", metadata={"revision": spec.revision})
+        (partial / "model.safetensors").chmod(0o644)
         (partial / "default_voice.txt").write_text(recipe.default_voice + "\n", encoding="utf-8")
         (partial / "voices").mkdir()
         engine = checkpoint.load(partial, device="cpu")
@@ -132,6 +137,24 @@ def _voice(engine: Engine, entry: VoiceRecipe, encoded: Sequence[Encoded], corpu
         source=entry.source,
         licence=entry.licence,
     )
+
+
+def _reader(recipe: ExportRecipe, encoded: Sequence[Encoded]) -> dict[str, Tensor]:
+    """Return the mean speaker vector and the median controls of the reader."""
+    mine = [
+        e
+        for e in encoded
+        if e.utterance.set == recipe.reader_set and e.utterance.speaker == recipe.reader_speaker
+    ]
+    if not mine:
+        raise TrainingError(f"The reader {recipe.reader_speaker!r} is not in the corpus.")
+    speaker = np.mean([e.speaker for e in mine], axis=0)
+    rows = {
+        "reader.speaker": speaker / np.linalg.norm(speaker),
+        "reader.controls": np.median([e.controls for e in mine], axis=0),
+        "reader.given": np.max([e.given for e in mine], axis=0),
+    }
+    return {name: torch.from_numpy(row.astype(np.float32)) for name, row in rows.items()}
 
 
 def _median_attributes(spec: ModelSpec, mine: Sequence[Encoded]) -> dict[str, float]:
