@@ -89,7 +89,7 @@ def test_a_norm_and_a_direction_are_folded_to_one_weight() -> None:
     assert torch.equal(folded, expected)
 
 
-def test_the_f0_predictor_of_the_causal_vocoder_stays_in_double_precision(
+def test_the_f0_predictor_is_folded_and_kept_in_double_precision(
     tiny: Any, tmp_path: Path
 ) -> None:
     tensors, network, names = tiny("cosyvoice3", "vocoder")
