@@ -42,9 +42,7 @@ ROWS = [
     ("ann-2", "ann", "Nobody knew what to do."),
     ("bob-1", "bob", "We can go home now."),
 ]
-RECIPE = CorpusRecipe(
-    seed=1, held_out_share=0.3, sets=(SetRecipe("real", "folder-of-real"),), synthetic=None
-)
+RECIPE = CorpusRecipe(seed=1, held_out_share=0.3, sets=(SetRecipe("real", "folder-of-real"),))
 
 
 @pytest.fixture(autouse=True)

@@ -69,7 +69,7 @@ class CorpusRecipe:
     seed: int
     held_out_share: float  # of every recorded set, chosen by a hash of the utterance's id
     sets: tuple[SetRecipe, ...]
-    synthetic: SyntheticRecipe | None
+    synthetic: SyntheticRecipe | None = None
 
 
 @dataclass(frozen=True)
