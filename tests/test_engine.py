@@ -344,6 +344,11 @@ def test_nothing_to_say_is_refused(engine: Engine, voice: Voice, text: str) -> N
         engine.speak(text, voice)
 
 
+def test_a_sentence_without_a_single_known_sound_is_refused(engine: Engine, voice: Voice) -> None:
+    with pytest.raises(TextError, match="'ŋ' is said: write it in other words"):
+        engine.speak("ŋ", voice)
+
+
 # ---- cloning ----------------------------------------------------------------------------------
 
 
@@ -389,3 +394,30 @@ def test_the_tokens_of_a_clone_are_those_of_its_codes(engine: Engine) -> None:
     mel = (torch.from_numpy(made.mel)[None] - tiny.MEL.mean) / tiny.MEL.scale
     codes = tokenizer.encoder(mel)
     assert codes_to_tokens(codes, 3)[0].tolist() == made.tokens.tolist()
+
+
+# ---- voices of other models -------------------------------------------------------------------
+
+
+def test_a_voice_of_this_model_is_adopted_as_it_is(engine: Engine, voice: Voice) -> None:
+    assert engine.adopt(voice) is voice
+
+
+def test_a_voice_of_another_model_is_made_anew_from_its_recording(engine: Engine) -> None:
+    told = {"description": "A buzz", "source": "tones", "licence": "CC0", "consent": "given"}
+    clip = engine.clone(recording(), name="carl").reference
+    stranger = tiny.voice(
+        3, name="carl", made_by="voxkit-other:1", transcript=None, reference=clip, **told
+    )
+    adopted = engine.adopt(stranger)
+    assert adopted.made_by == engine.fingerprint
+    assert {name: getattr(adopted, name) for name in told} == told
+    assert adopted.name == "carl"
+    fresh = engine.clone(clip, name="carl")
+    assert np.array_equal(adopted.tokens, fresh.tokens)
+    assert engine.speak("Hello.", adopted).seconds > 0.1
+
+
+def test_a_voice_of_another_model_without_a_recording_is_refused(engine: Engine) -> None:
+    with pytest.raises(VoiceError, match="voxkit clone"):
+        engine.adopt(tiny.voice(made_by="voxkit-other:1"))

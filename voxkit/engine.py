@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from voxkit.audio import Audio
-from voxkit.errors import VoiceError
+from voxkit.errors import TextError, VoiceError
 from voxkit.modules.stretch import init_stretch
 from voxkit.options import Options
 from voxkit.reference import reference_clip
@@ -177,6 +177,10 @@ class Engine:
         parts = self.parts
         sampling, flow, source = _generators(options.seed, index)
         ids = parts.frontend.ids(sentence.text)
+        if not ids:
+            raise TextError(
+                f"Nobody knows how {sentence.source!r} is said: write it in other words."
+            )
         mel_state = parts.decoder.seed(start, flow)
         wav_state = parts.vocoder.init_state(source)
         stretch = init_stretch(options.speed)

@@ -19,7 +19,7 @@ from voxkit import checkpoint
 from voxkit.audio import read_audio
 from voxkit.checkpoint import SCALE, digest
 from voxkit.errors import TrainingError
-from voxkit.spec import ModelSpec, to_dict
+from voxkit.spec import MelSpec, ModelSpec, to_dict
 from voxkit.train.encode import Encoded
 from voxkit.train.loop import averaged_weights
 from voxkit.voice import Voice, save_voice
@@ -128,7 +128,7 @@ def _voice(engine: Engine, entry: VoiceRecipe, encoded: Sequence[Encoded], corpu
     voice = engine.clone(read_audio(path), name=entry.name, transcript=clip.utterance.text or None)
     speaker = np.mean([e.speaker for e in mine], axis=0)
     attributes = dict(voice.attributes)
-    attributes |= _median_attributes(engine.spec, mine)
+    attributes |= _median_attributes(engine.spec.mel, mine)
     return dataclasses.replace(
         voice,
         speaker=(speaker / np.linalg.norm(speaker)).astype(np.float32),
@@ -157,7 +157,7 @@ def _reader(recipe: ExportRecipe, encoded: Sequence[Encoded]) -> dict[str, Tenso
     return {name: torch.from_numpy(row.astype(np.float32)) for name, row in rows.items()}
 
 
-def _median_attributes(spec: ModelSpec, mine: Sequence[Encoded]) -> dict[str, float]:
+def _median_attributes(mel: MelSpec, mine: Sequence[Encoded]) -> dict[str, float]:
     from voxkit.prosody import attributes
 
     values = np.stack([e.controls for e in mine])
@@ -165,7 +165,7 @@ def _median_attributes(spec: ModelSpec, mine: Sequence[Encoded]) -> dict[str, fl
     median = [
         float(np.median(v[g])) if g.any() else 0.0 for v, g in zip(values.T, given.T, strict=True)
     ]
-    return attributes(np.array(median), np.asarray(given.any(0)), spec.mel)
+    return attributes(np.array(median), np.asarray(given.any(0)), mel)
 
 
 def load_parts(spec: ModelSpec, runs: Path) -> tuple[TokenizerNet, SpeakerEncoder]:
