@@ -13,8 +13,10 @@ import torch
 from voxkit.errors import ModelError
 from voxkit.modules.spectral import kaldi_fbank, whisper_log_mel
 from voxkit.spec import BpeTextSpec, OnnxSpeakerSpec, OnnxTokenizerSpec
+from voxkit.text import Script, prepare
 
 # How Qwen2 cuts text before it merges bytes (arXiv 2407.10671; the pattern is part of the model).
+_MOST_WORDS = 40  # of one sentence, about 15 s
 _SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -37,6 +39,7 @@ class BpeText:
                 f"{spec.first_special_id} of this model: pull the model again."
             )
         self.spec = spec
+        self.language: str | None = None
         try:
             self._bpe = Tokenizer(BPE(vocab=vocabulary, merges=merges))
         except Exception as error:  # tokenizers raises nothing narrower
@@ -54,6 +57,10 @@ class BpeText:
         self._bpe.add_special_tokens(
             [AddedToken(token, normalized=False) for token in spec.special_tokens]
         )
+
+    def prepare(self, text: str) -> Script:
+        """Normalise text and cut it into sentences; other languages than English are not read."""
+        return prepare(text, language="en", max_words=_MOST_WORDS)
 
     def ids(self, sentence: str) -> tuple[int, ...]:
         """Return the ids (N,) of a text, none added before or after."""
