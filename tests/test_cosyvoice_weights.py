@@ -89,9 +89,7 @@ def test_a_norm_and_a_direction_are_folded_to_one_weight() -> None:
     assert torch.equal(folded, expected)
 
 
-def test_the_f0_predictor_is_folded_and_kept_in_double_precision(
-    tiny: Any, tmp_path: Path
-) -> None:
+def test_the_f0_predictor_is_folded_and_kept_in_double_precision(tiny: Any, tmp_path: Path) -> None:
     tensors, network, names = tiny("cosyvoice3", "vocoder")
     read = read_weights(write(tmp_path / "hift.pt", tensors), network, names)
     kinds = {key.startswith("f0."): tensor.dtype for key, tensor in read.items()}

@@ -90,6 +90,8 @@ def _pipe(player: str, arguments: list[str], sample_rate: int) -> Iterator[Play]
             yield play
         except BaseException:
             process.kill()
+            with contextlib.suppress(BrokenPipeError):  # what it would not take is lost
+                process.stdin.close()
             raise
         with contextlib.suppress(BrokenPipeError):  # its exit status tells more
             process.stdin.close()
