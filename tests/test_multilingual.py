@@ -302,6 +302,15 @@ def test_a_pair_of_marks_goes_around_every_piece_of_a_long_sentence() -> None:
     assert re.sub("</?strong>", "", "".join(pieces)) == LONG
 
 
+def test_pairs_of_marks_nest_and_go_around_every_sentence() -> None:
+    raw = "<strong>我们<laughter>3个</laughter>人。</strong>"
+    assert said(raw) == ["<strong>我们<laughter>三个</laughter>人。</strong>"]
+    raw = f"<strong>{LONG * 4}</strong>好。"
+    script = prepare(raw, length=count, most=100, least=60)
+    assert "".join(s.text for s in script.sentences) == f"<strong>{LONG}</strong>" * 4 + "好。"
+    assert script.unsaid == ()
+
+
 def test_half_a_pair_and_marks_the_model_lacks_are_reported() -> None:
     script = prepare("你<strong>好<b>吗</b>", length=count, most=80, least=60)
     assert (script.sentences[0].text, script.unsaid) == ("你好吗。", ("<strong>", "<b>", "</b>"))

@@ -89,14 +89,23 @@ def _nothing_to_say(raw: str, unsaid: tuple[str, ...]) -> str:
 def _pieces(
     raw: str, known: Marks, unsaid: dict[str, None], length: Callable[[str], int], most: int
 ) -> list[Piece]:
-    """Read every sentence, and divide the long ones; what is not said goes to the one before it."""
+    """Read every sentence, and divide the long ones; what is not said goes to the one before it.
+
+    A pair of marks around several sentences goes around each of them.
+    """
     home = main_language(raw)
-    held = [m.span() for m in re.finditer(f"{known.pairs}|{known.single}|{_CONTROL}", raw)]
+    held = [m.span() for m in re.finditer(f"{known.single}|{_CONTROL}", raw)]
+    pairs = _pair_up(raw, known)
+    held += [(a.start(), b.end()) for a, b in pairs if b.end() - a.start() <= _LONG_PAIR]
+    pairs = [(a, b) for a, b in pairs if b.end() - a.start() > _LONG_PAIR]
     pieces: list[Piece] = []
     start = 0
     for span in find_sentences(raw, held):
         whole = span.bond < CLAUSE
-        said, missed = read_sentence(raw[span.start : span.end], home, known, whole=whole)
+        written = raw[span.start : span.end]
+        before = "".join(a[0] for a, b in pairs if a.end() <= span.start <= b.start())
+        behind = "".join(b[0] for a, b in pairs if a.end() <= span.end <= b.start())
+        said, missed = read_sentence(f"{before}{written}{behind}", home, known, whole=whole)
         unsaid |= dict.fromkeys(visible(item) for item in missed)
         if not said and not pieces:
             continue
@@ -119,6 +128,7 @@ def _pieces(
 _CONTROL = r"<\|[^<>|\n]*\|>"
 _TAG = re.compile(rf"{_CONTROL}|</?[A-Za-z][^<>\n]{{0,80}}>")
 _FIRST_HELD = 0xE000
+_LONG_PAIR = 200  # characters; what a shorter pair of marks is around is one sentence
 
 
 @cache
@@ -129,7 +139,21 @@ def _known(marks: tuple[str, ...]) -> Marks:
         single="|".join(map(re.escape, longest)) or r"(?!)",
         pairs="|".join(f"{re.escape(a)}(?:(?!{re.escape(a)}).)*?{re.escape(b)}" for a, b in pairs)
         or r"(?!)",
+        empty="|".join(rf"{re.escape(a)}\s*{re.escape(b)}" for a, b in pairs) or r"(?!)",
     )
+
+
+def _pair_up(text: str, known: Marks) -> list[tuple[re.Match[str], re.Match[str]]]:
+    """Find the marks that open and close something, each with its partner."""
+    waiting: dict[str, list[re.Match[str]]] = {}
+    found: list[tuple[re.Match[str], re.Match[str]]] = []
+    for m in re.finditer(known.single, text):
+        if m[0].startswith("</"):
+            if opened := waiting.get(m[0][2:]):
+                found.append((opened.pop(), m))
+        elif m[0].startswith("<"):
+            waiting.setdefault(m[0][1:], []).append(m)
+    return found
 
 
 def read_sentence(
@@ -141,11 +165,12 @@ def read_sentence(
     """
     unsaid: list[str] = [c for c in written if 0xE000 <= ord(c) <= 0xF8FF]
     text = re.sub(f"[{HELD}]", "", written)
-    paired = {p for m in re.finditer(f"(?s){known.pairs}", text) for p in (m.start(), m.end())}
+    text = re.sub(known.empty, "", text)
+    paired = {m.start() for pair in _pair_up(text, known) for m in pair}
     held: list[str] = []
 
     def hold(m: re.Match[str]) -> str:
-        if m[0][0] == "<" and not {m.start(), m.end()} & paired:
+        if m[0][0] == "<" and m.start() not in paired:
             unsaid.append(m[0])  # half of a pair
             return ""
         held.append(m[0])
@@ -164,7 +189,8 @@ def read_sentence(
         read += left_over.sub(drop, words)
     comma = {"zh": "，", "ja": "、"}.get(writing(text, home) or "")
     said = set_marks(read, comma, ended=whole)
-    if not re.search(f"[{LATIN}{HAN}{KANA}{HANGUL}{CYRILLIC}0-9{HELD}]", said):
+    sounds = any(mark[0] != "<" for mark in held)
+    if not sounds and not re.search(f"[{_LETTERS}0-9]", said):
         return "", tuple(unsaid)
     return re.sub(f"[{HELD}]", lambda m: held[ord(m[0]) - _FIRST_HELD], said), tuple(unsaid)
 

@@ -32,6 +32,7 @@ class Marks:
 
     single: str
     pairs: str  # with what is between them
+    empty: str  # with nothing between them
 
 
 TIGHT, INSIDE = WORD + 1, WORD + 2  # behind "the", and within a word
