@@ -91,7 +91,7 @@ class Figures:
                 rf"(?= ?(?:{t.date_sequel}))",
                 lambda m: t.date(None, int(m["m"]), int(m["d"])),
             ),
-            rule(rf"(?<!\w){_YEAR}0?s(?!\w)", self._decade),
+            rule(rf"(?<!\w){_YEAR}0?s(?!\w)", lambda m: t.year(int(m[0][:4])) + t.per["decade"]),
             rule(
                 rf"(?<![0-9A-Za-z.,-])(?P<a>{_YEAR}){_TO}(?P<b>{_YEAR})(?![0-9A-Za-z.,])",
                 lambda m: f"{t.year(int(m['a']))}{t.to}{t.year(int(m['b']))}",
@@ -160,9 +160,6 @@ class Figures:
         if not (1 <= month <= 12 and 1 <= day <= 31):
             return self.spell(m[0])
         return self._tongue.date(int(m["y"]), month, day)
-
-    def _decade(self, m: Match) -> str:
-        return f"{self._tongue.year(int(m[0][:4]))}{self._tongue.per['decade']}"
 
     def _telephone(self, m: Match) -> str:
         groups = re.findall("[0-9]+", m[0])
@@ -264,8 +261,7 @@ class Figures:
 
     def _priced(self, m: Match) -> str:
         """5元/kg: the unit behind the slash is said, the word before it stays."""
-        value = self._counted(m["num"], m["word"]) + m["word"]
-        return self._rated(m, value)
+        return self._rated(m, self._counted(m["num"], m["word"]) + m["word"])
 
     def _rated(self, m: Match, value: str) -> str:
         if not m["per"]:
