@@ -210,6 +210,8 @@ def inside(value: Any, path: str, seen: dict[int, str]) -> Iterator[tuple[str, o
     elif isinstance(value, torch.nn.Module) or type(value).__module__.startswith("voxkit"):
         for name, inner in sorted(getattr(value, "__dict__", {}).items()):
             yield from inside(inner, f"{path}.{name}", seen)
+    elif isinstance(value, dict) and len(value) > 10_000:
+        yield path, (id(value), len(value))  # the dictionary of pronunciations
     elif isinstance(value, dict):
         for name, inner in value.items():
             yield from inside(inner, f"{path}[{name!r}]", seen)
@@ -223,7 +225,7 @@ def inside(value: Any, path: str, seen: dict[int, str]) -> Iterator[tuple[str, o
 def test_an_engine_is_never_written_to(engine: Engine, voice: Voice) -> None:
     engine.speak("Hello.", voice)
     before = dict(inside(engine, "engine", {}))
-    assert len(before) > 300
+    assert len(before) > 250
     engine.speak(TEXT, tiny.voice(1), Options(seed=9, speed=1.5, steps=1))
     engine.clone(tiny.tone(140, 3), name="carl", transcript="Hello there.")
     assert dict(inside(engine, "engine", {})) == before

@@ -245,6 +245,14 @@ def test_the_pitch_tracker_is_asked_for_four_values_a_frame(
     assert (asked["rate"], asked["kind"]) == (tiny.RATE, np.float64)
 
 
+def test_without_the_pitch_tracker_the_sentence_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyworld", None)
+    with pytest.raises(TrainingError, match=r"pip install 'voxkit\[train\]'"):
+        track_pitch(np.zeros(10 * tiny.HOP, np.float32), tiny.MEL, 10)
+
+
 # ---- the speaker program ----------------------------------------------------------------------
 
 SYNTHETIC = SyntheticRecipe(

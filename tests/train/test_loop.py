@@ -168,6 +168,14 @@ def test_a_checkpoint_is_there_whole_or_not_at_all(
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
 
 
+def test_a_checkpoint_of_another_network_is_one_sentence(tmp_path: Path) -> None:
+    unbroken(tmp_path)
+    wider = Line()
+    wider.model = nn.Linear(3, 1)
+    with pytest.raises(TrainingError, match=r"checkpoint\.pt is of a network of another shape"):
+        run(wider, RECIPE, tmp_path)
+
+
 def test_signals_are_handled_as_before_afterwards(tmp_path: Path) -> None:
     before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     unbroken(tmp_path)

@@ -10,6 +10,7 @@ import tiny
 import tiny_corpus
 import torch
 
+from voxkit.errors import TrainingError
 from voxkit.train.data import Utterance
 from voxkit.train.loop import Draw
 from voxkit.train.speaker import SpeakerRecipe, SpeakerTask
@@ -73,6 +74,11 @@ def test_the_speakers_are_learnt_and_known_again() -> None:
 def test_without_held_out_speech_there_is_nothing_to_tell() -> None:
     made = task([u for u in tiny_corpus.utterances() if not u.held_out])
     assert made.evaluate() == {}
+
+
+def test_a_corpus_of_too_few_speakers_is_refused() -> None:
+    with pytest.raises(TrainingError, match="3 different speakers and the corpus only 2"):
+        task([u for u in tiny_corpus.utterances() if u.set == "real"])
 
 
 def test_short_utterances_are_left_out() -> None:

@@ -153,6 +153,24 @@ def test_a_run_that_goes_on_without_its_labels_makes_them_anew(tmp_path: Path) -
     assert made.labels
 
 
+def test_without_anything_to_align_no_labels_are_made(tmp_path: Path) -> None:
+    never = task(tmp_path, dataclasses.replace(RECIPE, align_at=()))
+    never.losses(5, Draw(0, 0))
+    labelled = [u for u in tiny_corpus.utterances() if u.set == "synthetic"]
+    with torch.random.fork_rng(devices=[]):
+        known = TokenizerTask(
+            tiny.SPEC.tokenizer,
+            tiny.MEL,
+            dataclasses.replace(RECIPE, align_at=(1,)),
+            labelled,
+            None,
+            tmp_path,
+        )
+    known.losses(5, Draw(0, 0))
+    assert never.labels == known.labels == {}
+    assert not (tmp_path / "labels.npz").exists()
+
+
 def test_words_that_nobody_can_say_leave_the_utterance_unlabelled(tmp_path: Path) -> None:
     strange = dataclasses.replace(tiny_corpus.utterances()[0], id="strange", text="blorfex, hello.")
     assert phones(strange.text, Lexicon.bundled()).unknown

@@ -265,7 +265,12 @@ def set_level(wav: np.ndarray, rms: float = 0.08, peak: float = 0.95) -> np.ndar
 
 def track_pitch(wav: np.ndarray, mel: MelSpec, frames: int) -> np.ndarray:
     """Return f0 in Hz (0 unvoiced), `F0_PER_FRAME` a mel frame, by WORLD's DIO and StoneMask."""
-    import pyworld
+    try:
+        import pyworld
+    except ImportError:
+        raise TrainingError(
+            "Tracking pitch needs pyworld: install it with `pip install 'voxkit[train]'`."
+        ) from None
 
     period = 1000.0 * mel.hop / mel.sample_rate / F0_PER_FRAME
     audio = wav.astype(np.float64)

@@ -192,7 +192,12 @@ def _resume(
         return 0
     device = next(model.parameters()).device
     state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    model.load_state_dict(state["model"])
+    try:
+        model.load_state_dict(state["model"])
+    except RuntimeError:
+        raise TrainingError(
+            f"{path} is of a network of another shape: remove it, or choose another --work."
+        ) from None
     optimiser.load_state_dict(state["optimiser"])
     average.update(state["average"])
     return int(state["step"])

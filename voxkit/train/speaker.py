@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from voxkit.errors import TrainingError
 from voxkit.modules.speaker import SpeakerEncoder
 from voxkit.spec import MelSpec, SpeakerSpec
 from voxkit.train.data import Utterance
@@ -59,6 +60,11 @@ class SpeakerTask:
                 else:
                     self.groups.setdefault(u.speaker, []).append(u)
         self.names = sorted(self.groups)
+        if len(self.names) < recipe.batch:
+            raise TrainingError(
+                f"A batch has {recipe.batch} different speakers and the corpus only "
+                f"{len(self.names)}: lower `batch` in the recipe."
+            )
         self.model = SpeakerNet(spec, mel.bins, len(self.names))
 
     def losses(self, step: int, draw: Draw) -> dict[str, Tensor]:

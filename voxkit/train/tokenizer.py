@@ -96,7 +96,9 @@ class TokenizerTask:
 
     def losses(self, step: int, draw: Draw) -> dict[str, Tensor]:
         """One batch of random crops."""
-        if step in self.recipe.align_at or (not self.labels and step > min(self.recipe.align_at)):
+        due = step in self.recipe.align_at
+        lost = not self.labels and any(step > at for at in self.recipe.align_at)
+        if self.labelled and (due or lost):
             self._align()
         noisy, clean, classes, pitch, voiced = self._batch(draw.numpy)
         device = next(self.model.parameters()).device
