@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from voxkit.errors import TextError
 from voxkit.generator import PhoneFrontend, PhoneGenerator, voice_tensors, wanted_sampling
 from voxkit.modules.transformer import Cache
 from voxkit.options import Options
@@ -222,6 +223,17 @@ def test_sentences_have_no_more_words_than_the_spec_says(frontend: PhoneFrontend
     sentences = frontend.prepare(words).sentences
     assert len(sentences) > 1
     assert max(len(s.text.split()) for s in sentences) <= tiny.SPEC.text.max_words
+
+
+def test_a_word_that_nothing_tells_how_to_say_is_reported(frontend: PhoneFrontend) -> None:
+    script = frontend.prepare("Ƿ is an old letter. ƿƿ! Fine ¤ day.")
+    assert script.unsaid == ("¤", "Ƿ", "ƿƿ")
+    assert [s.source for s in script.sentences] == ["Ƿ is an old letter.", "Fine ¤ day."]
+
+
+def test_a_text_of_nothing_but_unknown_words_is_refused(frontend: PhoneFrontend) -> None:
+    with pytest.raises(TextError, match="Ƿ"):
+        frontend.prepare("Ƿ.")
 
 
 def test_ids_are_whole_numbers_of_the_symbol_table(frontend: PhoneFrontend) -> None:

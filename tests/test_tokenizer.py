@@ -62,6 +62,15 @@ def test_the_rate_of_speech_is_measured_only_with_a_transcript(tokenizer: FsqTok
     assert twice == pytest.approx(2 * once)
 
 
+def test_the_rate_of_speech_counts_phones_and_neither_boundaries_nor_marks(
+    tokenizer: FsqTokenizer,
+) -> None:
+    audio = tiny.tone(150, 2)
+    bare = tokenizer.describe(audio, tiny.phone_ids("HH AH0 L OW1"))
+    marked = tokenizer.describe(audio, tiny.phone_ids("_ HH AH0 , _ L OW1 ."))
+    assert marked.attributes["rate_phones_s"] == bare.attributes["rate_phones_s"]
+
+
 def test_a_louder_recording_has_more_energy(tokenizer: FsqTokenizer) -> None:
     audio = tiny.tone(150, 2)
     quiet = Audio(audio.samples * np.float32(0.1), audio.sample_rate)

@@ -123,7 +123,7 @@ class Engine:
         start = self.parts.decoder.init_state(voice, options)
         for index, sentence in enumerate(script.sentences):
             if index:
-                yield self._silence(_pause_ms(script.sentences[index - 1], sentence, options))
+                yield self._silence(_pause_ms(script.sentences[index - 1], options))
             yield from self._sentence(index, sentence, voice, options, start)
 
     def speak(self, text: str | Script, voice: Voice, options: Options | None = None) -> Audio:
@@ -207,11 +207,10 @@ class Engine:
         return Audio(np.zeros(count, np.float32), self.sample_rate)
 
 
-def _pause_ms(before: Sentence, after: Sentence, options: Options) -> float:
-    """Silence between two sentences: more after a paragraph, little inside one that was cut."""
-    if before.source == after.source and not before.paragraph_end:
-        return options.sentence_pause_ms / 4
-    return options.sentence_pause_ms * (2 if before.paragraph_end else 1)
+def _pause_ms(before: Sentence, options: Options) -> float:
+    """Silence after a sentence: more after a paragraph, little inside one that was cut."""
+    factor = 2.0 if before.paragraph_end else 0.25 if before.cut else 1.0
+    return options.sentence_pause_ms * factor
 
 
 def _generators(

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from voxkit.errors import TextError
 from voxkit.modules.phone_lm import PhoneLm
 from voxkit.modules.ras import Draw, multinomial, repetition_aware
 from voxkit.modules.transformer import Cache
 from voxkit.options import Options
-from voxkit.phonemes import SYMBOLS, LetterReader, Lexicon, phones
+from voxkit.phonemes import SYMBOLS, LetterReader, Lexicon, phone_count, phones
 from voxkit.prosody import controls
 from voxkit.spec import ModelSpec, PhoneTextSpec, SamplingSpec
 from voxkit.text import Script, prepare
@@ -22,7 +23,6 @@ from voxkit.voice import Voice
 
 Manner = tuple[Tensor, Tensor, Tensor]  # speaker (1, D), controls (1, 4), which are given (1, 4)
 _MARKS = frozenset(SYMBOLS.index(mark) for mark in ",.?!;")
-_BOUNDARY = SYMBOLS.index("_")
 
 
 class PhoneFrontend:
@@ -34,7 +34,27 @@ class PhoneFrontend:
 
     def prepare(self, text: str) -> Script:
         """Normalise text and cut it into sentences of at most the spec's number of words."""
-        return prepare(text, language=self.spec.language, max_words=self.spec.max_words)
+        script = prepare(text, language=self.spec.language, max_words=self.spec.max_words)
+        return self.sayable(script)
+
+    def sayable(self, script: Script) -> Script:
+        """Report the words that nothing tells how to say, and drop sentences with no other.
+
+        Raises `TextError` where no sentence is left.
+        """
+        kept, unsaid = [], dict.fromkeys(script.unsaid)
+        for sentence in script.sentences:
+            said = phones(sentence.text, self.lexicon, self.letters)
+            unsaid |= dict.fromkeys(said.unknown)
+            if said.ids:
+                kept.append(sentence)
+        if not kept:
+            words = " ".join(list(unsaid)[:3])
+            raise TextError(
+                f"There is nothing to say in this text: nothing tells how {words} sounds; "
+                "write it in other letters."
+            )
+        return Script(tuple(kept), tuple(unsaid))
 
     def ids(self, sentence: str) -> tuple[int, ...]:
         """Return the symbol ids (N,) of one normalised sentence."""
@@ -54,8 +74,7 @@ class PhoneGenerator:
     def bounds(self, text_ids: tuple[int, ...]) -> tuple[int, int]:
         """Return the fewest and the most speech tokens that may say text ids (N,)."""
         spec = self.spec.generator
-        count = sum(1 for i in text_ids if i not in _MARKS and i != _BOUNDARY)
-        least = max(2, int(count * spec.min_tokens_per_phone))
+        least = max(2, int(phone_count(text_ids) * spec.min_tokens_per_phone))
         return least, 12 + int(len(text_ids) * spec.max_tokens_per_phone)
 
     def tokens(

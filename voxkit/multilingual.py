@@ -71,7 +71,7 @@ def prepare(
     if not pieces:
         raise TextError(_nothing_to_say(raw, tuple(unsaid)))
     sentences = [
-        Sentence(p.said, p.bond == 0, raw[p.start : p.end].strip())
+        Sentence(p.said, p.bond == 0, raw[p.start : p.end].strip(), cut=p.bond >= CLAUSE)
         for p in arrange(pieces, length, most, least)
     ]
     return Script(tuple(sentences), tuple(unsaid))

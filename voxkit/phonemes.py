@@ -7,7 +7,7 @@ import functools
 import gzip
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Protocol
@@ -22,6 +22,7 @@ BOUNDARY = "_"
 
 # Ids are positions in this tuple and are baked into trained weights: never reorder it.
 SYMBOLS: tuple[str, ...] = ("<pad>", BOUNDARY, *PAUSES, *PHONES)
+_PHONES = frozenset(PHONES)
 SYMBOL_IDS: Mapping[str, int] = {symbol: i for i, symbol in enumerate(SYMBOLS)}
 
 _VOICELESS = frozenset("P T K F TH".split())
@@ -122,13 +123,21 @@ class Lexicon:
         return None
 
 
+def phone_count(ids: Iterable[int]) -> int:
+    """Count the phones among symbol ids, which are also word boundaries and marks."""
+    return sum(1 for i in ids if SYMBOLS[i] in _PHONES)
+
+
 def fold(word: str) -> str:
     """Return `word` in lower case without accents and with straight apostrophes."""
     flat = unicodedata.normalize("NFKD", word.replace("’", "'").lower())
     return "".join(_PLAIN.get(c, c) for c in flat if not unicodedata.combining(c))
 
 
-_PLAIN = {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "th", "þ": "th"}
+_PLAIN = {
+    **{"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "th", "þ": "th"},
+    **{"ħ": "h", "ı": "i", "ŋ": "ng", "ŧ": "t", "ŀ": "l", "ŉ": "n", "ƒ": "f", "ə": "e"},
+}
 
 
 def with_s(stem: tuple[str, ...]) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ class Sentence:
     text: str  # words only: Latin letters, apostrophes, hyphens and , . ? ! ; :
     paragraph_end: bool
     source: str  # as it was written; the pieces of one long sentence share it
+    cut: bool = False  # a long sentence was cut here and goes on in the next piece
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,10 @@ class TextStream:
         self._unsaid |= dict.fromkeys(_visible(item) for item in unsaid)
         pieces = split_clauses(text, self._max_words)
         last = len(pieces) - 1
-        return [Sentence(p, paragraph_end and i == last, source) for i, p in enumerate(pieces)]
+        return [
+            Sentence(p, paragraph_end and i == last, source, cut=i < last)
+            for i, p in enumerate(pieces)
+        ]
 
 
 def _visible(text: str) -> str:

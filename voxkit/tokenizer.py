@@ -11,6 +11,7 @@ from voxkit.modules.fsq import FsqEncoder, codes_to_tokens
 from voxkit.modules.speaker import SpeakerEncoder
 from voxkit.modules.spectral import log_mel
 from voxkit.modules.vocos import Vocos
+from voxkit.phonemes import phone_count
 from voxkit.prosody import measure
 from voxkit.spec import ModelSpec
 from voxkit.voice import Description
@@ -41,7 +42,7 @@ class FsqTokenizer:
         pitch = (f0 * (voicing > 0.5)).flatten().cpu().numpy()
         level = mel[0].mean(0)
         spoken_s = float((level > level.max() - 4.5).sum()) / self.spec.mel.frame_rate
-        rate = len(text_ids) / spoken_s if text_ids and spoken_s > 0 else None
+        rate = phone_count(text_ids) / spoken_s if text_ids and spoken_s > 0 else None
         natural = mel[0].cpu().numpy()
         return Description(
             tokens=tokens.cpu().numpy(),

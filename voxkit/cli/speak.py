@@ -21,7 +21,6 @@ from voxkit.errors import OutputError, TextError
 
 if TYPE_CHECKING:
     from voxkit.audio import Audio
-    from voxkit.text import Script
 
 HOW_TO = """\
 Give voxkit something to say:
@@ -88,10 +87,10 @@ def _checked_argument(text: str) -> str:
     return text
 
 
-def early_script(model: str, text: str) -> Script | None:
-    """Prepare a text as a model would, before it is loaded; None where only the model can.
+def check_early(model: str, text: str) -> None:
+    """Refuse with `TextError`, before the model is loaded, what it would find nothing to say in.
 
-    Raises `TextError` for a text in which the model would find nothing to say.
+    The words are looked up later, by the model; a hub model alone can read its text.
     """
     from voxkit import checkpoint
     from voxkit.spec import PhoneTextSpec, read_spec
@@ -99,11 +98,10 @@ def early_script(model: str, text: str) -> Script | None:
 
     folder = next((m.path for m in checkpoint.available() if m.name == model), Path(model))
     if not (folder / "config.json").is_file():
-        return None  # loading it will say what is wrong
+        return  # loading it will say what is wrong
     reads = read_spec(folder / "config.json").text
-    if not isinstance(reads, PhoneTextSpec):
-        return None
-    return prepare(text, language=reads.language, max_words=reads.max_words)
+    if isinstance(reads, PhoneTextSpec):
+        prepare(text, language=reads.language, max_words=reads.max_words)
 
 
 # ---- where the speech goes --------------------------------------------------------------------
@@ -307,12 +305,12 @@ def speak(
         output, play=play, raw=raw, format=format, sample_rate=sample_rate, force=force
     )
     wanted = wanted_voice(voice, ref_audio, ref_text)
-    early = early_script(model, said)
+    check_early(model, said)
     from voxkit import checkpoint
 
     with out.bar("Loading the model", None):
         engine = checkpoint.load(model, device=str(device), threads=threads)
-        script = early or engine.prepare(said)
+        script = engine.prepare(said)
         speaker = wanted.on(engine).voice
     assert speaker is not None  # Wanted.on always finds or makes one
     if script.unsaid:
