@@ -12,9 +12,9 @@ import torch
 from tiny_cosyvoice import WORDS, released, spec_of, write_text_files
 
 from voxkit.cosyvoice_front import BpeText, OnnxSpeaker, OnnxTokenizer
+from voxkit.cosyvoice_spec import BpeTextSpec
 from voxkit.errors import ModelError
 from voxkit.modules.spectral import kaldi_fbank, whisper_log_mel
-from voxkit.spec import BpeTextSpec
 
 TEXT = spec_of("cosyvoice3").text
 SPEECH = released("cosyvoice2").tokenizer

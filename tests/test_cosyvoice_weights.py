@@ -18,9 +18,9 @@ from tiny_cosyvoice import FAMILIES, hub_weights, networks, released, spec_of
 from torch import Tensor, nn
 
 from voxkit import cosyvoice
+from voxkit.cosyvoice_spec import CosyVoiceSpec
 from voxkit.cosyvoice_weights import Names, fold, read_weights
 from voxkit.errors import ModelError
-from voxkit.spec import CosyVoiceSpec
 
 KEYS = Path(__file__).parent / "data" / "cosyvoice_keys.json.xz"  # of the released files: shapes
 PARTS = {"generator": "llm.pt", "decoder": "flow.pt", "vocoder": "hift.pt"}

@@ -19,8 +19,8 @@ FILES = sorted((ROOT / "voxkit").rglob("*.py"))
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("spec", "options", "style", "files", "catalogue"),
-    ("prosody", "conversion", "download"),
-    ("hub",),
+    ("cosyvoice_spec", "prosody", "conversion", "download"),
+    ("families", "hub"),
     ("heteronyms", "numbers", "notation", "clauses", "wording", "myriads", "languages"),
     ("phonemes", "phrases", "quantities", "typography"),
     ("pronunciation", "instruct", "spellings", "tongue"),

@@ -27,7 +27,9 @@ import torch
 from torch import Tensor, nn
 
 from voxkit.cosyvoice import networks
+from voxkit.cosyvoice_spec import ConformerSpec, CosyVoiceSpec, RepeatSpec, RotaryDitSpec, UnetSpec
 from voxkit.cosyvoice_weights import read_weights
+from voxkit.families import read_spec
 from voxkit.modules.chunks import chunk_mask
 from voxkit.modules.encoded_flow import (
     EncodedFlow,
@@ -49,17 +51,7 @@ from voxkit.modules.spectral import (
     whisper_log_mel,
 )
 from voxkit.modules.speech_lm import SpeechLm, speak, speak_streamed
-from voxkit.spec import (
-    ConformerSpec,
-    CosyVoiceSpec,
-    FlowSpec,
-    MelSpec,
-    RepeatSpec,
-    RotaryDitSpec,
-    UnetSpec,
-    read_spec,
-    without_quirks,
-)
+from voxkit.spec import FlowSpec, MelSpec, without_quirks
 
 HERE = Path(__file__).parent
 FOLDER = Path(os.environ.get("VOXKIT_PARITY_DIR") or HERE / "data" / "parity")

@@ -15,7 +15,8 @@ from typing import Any, Literal
 import pytest
 
 from voxkit.errors import SpecError
-from voxkit.spec import ModelSpec, from_dict, read_spec, to_dict
+from voxkit.families import read_spec
+from voxkit.spec import ModelSpec, from_dict, to_dict
 
 ROOT = Path(__file__).resolve().parents[1]
 HUB = ROOT / "voxkit" / "specs" / "hub.json"  # the list of hub checkpoints, not a spec

@@ -16,8 +16,10 @@ from tiny import stir
 from torch import Tensor, nn
 
 from voxkit import cosyvoice
+from voxkit.cosyvoice_spec import CosyVoiceSpec, UnetSpec
 from voxkit.cosyvoice_weights import UNUSED
-from voxkit.spec import CosyVoiceSpec, UnetSpec, read_spec, to_dict
+from voxkit.families import read_spec
+from voxkit.spec import to_dict
 from voxkit.voice import Voice
 
 FAMILIES = ("cosyvoice2", "cosyvoice3")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from voxkit import catalogue
 from voxkit.errors import ModelError
-from voxkit.spec import ModelSpec, read_spec
+from voxkit.families import read_spec
+from voxkit.spec import ModelSpec
 
 if TYPE_CHECKING:
     import torch

@@ -20,8 +20,10 @@ from torch import Tensor, nn
 
 from voxkit.audio import Audio
 from voxkit.cosyvoice_front import BpeText, OnnxSpeaker, OnnxTokenizer
+from voxkit.cosyvoice_spec import ConformerSpec, CosyVoiceSpec, UnetSpec
 from voxkit.cosyvoice_weights import Names, flow_names, hift_names, lm_names, read_weights
 from voxkit.errors import ModelError
+from voxkit.families import read_spec
 from voxkit.generator import wanted_sampling
 from voxkit.modules.encoded_flow import EncodedFlow, FlowDecoder, FlowState, hops
 from voxkit.modules.hift import Hift
@@ -38,7 +40,7 @@ from voxkit.modules.spectral import log_mel, resample
 from voxkit.modules.speech_lm import Choose, SpeechLm, shorten_silences, speak, speak_streamed
 from voxkit.options import Options
 from voxkit.prosody import measure
-from voxkit.spec import ConformerSpec, CosyVoiceSpec, UnetSpec, read_spec, without_quirks
+from voxkit.spec import without_quirks
 from voxkit.voice import Description, Voice
 
 CONVERTER_VERSION = 1  # raised when `convert` writes something else

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from voxkit.cosyvoice_spec import BpeTextSpec, OnnxSpeakerSpec, OnnxTokenizerSpec
 from voxkit.errors import ModelError
 from voxkit.modules.spectral import kaldi_fbank, whisper_log_mel
-from voxkit.spec import BpeTextSpec, OnnxSpeakerSpec, OnnxTokenizerSpec
 from voxkit.text import Script, prepare
 
 # How Qwen2 cuts text before it merges bytes (arXiv 2407.10671; the pattern is part of the model).

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from voxkit.audio import Audio
 from voxkit.errors import TextError, VoiceError
+from voxkit.families import AnySpec
 from voxkit.modules.stretch import init_stretch
 from voxkit.options import Options
 from voxkit.reference import reference_clip
-from voxkit.spec import AnySpec
 from voxkit.text import Script, Sentence
 from voxkit.voice import Description, Voice
 

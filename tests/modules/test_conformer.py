@@ -8,8 +8,8 @@ import pytest
 import torch
 from tiny import seeded, stir
 
+from voxkit.cosyvoice_spec import ConformerSpec
 from voxkit.modules.conformer import ConformerEncoder, RelativeAttention, distance_encoding
-from voxkit.spec import ConformerSpec
 
 SPEC = ConformerSpec("conformer", 6, 8, 2, 12, layers=2, up_layers=2)
 

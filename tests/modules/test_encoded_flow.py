@@ -13,6 +13,7 @@ from tiny import cuts, seeded
 from tiny_cosyvoice import FAMILIES, networks, spec_of
 from torch import Tensor
 
+from voxkit.cosyvoice_spec import CosyVoiceSpec
 from voxkit.modules.encoded_flow import (
     Condition,
     FlowDecoder,
@@ -22,7 +23,7 @@ from voxkit.modules.encoded_flow import (
     integrate,
     start_noise,
 )
-from voxkit.spec import CosyVoiceSpec, without_quirks
+from voxkit.spec import without_quirks
 
 TOKENS = 33
 

@@ -13,9 +13,10 @@ from tiny import seeded
 from tiny_cosyvoice import FAMILIES, networks, spec_of
 from torch import Tensor
 
+from voxkit.cosyvoice_spec import CosyVoiceSpec
 from voxkit.errors import ModelError
 from voxkit.modules.speech_lm import SpeechLm, shorten_silences, speak, speak_streamed
-from voxkit.spec import CosyVoiceSpec, without_quirks
+from voxkit.spec import without_quirks
 
 TEXT = [3, 17, 99, 4, 50, 6, 7, 120, 9, 10, 11, 12]
 

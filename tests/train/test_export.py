@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from voxkit.checkpoint import load, native_modules, read_weights
 from voxkit.errors import TrainingError
+from voxkit.families import read_spec
 from voxkit.modules.speaker import SpeakerEncoder
 from voxkit.prosody import attributes
-from voxkit.spec import read_spec
 from voxkit.train.export import ExportRecipe, VoiceRecipe, export, gather, load_parts
 from voxkit.train.speaker import SpeakerNet
 from voxkit.train.tokenizer import TokenizerNet

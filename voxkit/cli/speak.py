@@ -93,7 +93,8 @@ def check_early(model: str, text: str) -> None:
     The words are looked up later, by the model; a hub model alone can read its text.
     """
     from voxkit import checkpoint
-    from voxkit.spec import PhoneTextSpec, read_spec
+    from voxkit.families import read_spec
+    from voxkit.spec import PhoneTextSpec
     from voxkit.text import prepare
 
     folder = next((m.path for m in checkpoint.available() if m.name == model), Path(model))

@@ -13,7 +13,8 @@ import typer
 from voxkit.cli import flags
 from voxkit.cli.output import Output
 from voxkit.errors import TrainingError
-from voxkit.spec import ModelSpec, from_dict, read_spec
+from voxkit.families import read_spec
+from voxkit.spec import ModelSpec, from_dict
 from voxkit.train import corpus as corpora
 from voxkit.train import export as exports
 from voxkit.train.data import load_corpus

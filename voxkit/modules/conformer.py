@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from voxkit.cosyvoice_spec import ConformerSpec
 from voxkit.modules.chunks import CausalConv, KeyValues, chunk_mask, no_keys
-from voxkit.spec import ConformerSpec
 
 BLOCK_NORM_EPS = 1e-12  # of the norms inside the blocks; the others use torch's 1e-5
 RELATIVE_BASE = 10_000.0

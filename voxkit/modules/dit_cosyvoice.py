@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from voxkit.cosyvoice_spec import RotaryDitSpec
 from voxkit.modules.chunks import CausalConv, KeyValues, no_keys
 from voxkit.modules.unet import time_encoding
-from voxkit.spec import RotaryDitSpec
 
 NORM_EPS = 1e-6
 ROTARY_BASE = 10_000.0

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from voxkit.cosyvoice_spec import ConformerSpec, EncodedFlowSpec, RepeatSpec, UnetSpec
 from voxkit.modules.chunks import chunk_mask
 from voxkit.modules.conformer import ConformerEncoder, ConformerState, Lookahead
 from voxkit.modules.dit_cosyvoice import DitState, RotaryDit
 from voxkit.modules.unet import CausalUnet, UnetState
-from voxkit.spec import ConformerSpec, EncodedFlowSpec, MelSpec, RepeatSpec, StreamSpec, UnetSpec
+from voxkit.spec import MelSpec, StreamSpec
 
 EstimatorState = UnetState | DitState
 

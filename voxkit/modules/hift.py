@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from voxkit.spec import HiftSpec, MelSpec
+from voxkit.cosyvoice_spec import HiftSpec
+from voxkit.spec import MelSpec
 
 
 class SameConv(nn.Conv1d):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from voxkit.spec import CosyVoiceSpec, HiftSpec
+from voxkit.cosyvoice_spec import CosyVoiceSpec, HiftSpec
 
 
 def phase_steps(f0: Tensor, spec: HiftSpec, sample_rate: int) -> Tensor:

@@ -8,9 +8,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from voxkit.cosyvoice_spec import HiftSpec
 from voxkit.modules.hift import Hift, Reach, reach, samples_per_frame
 from voxkit.modules.hift_source import accumulate, draw_noise, excitation, phase_steps, sines
-from voxkit.spec import HiftSpec, MelSpec
+from voxkit.spec import MelSpec
 
 
 class Noise(Protocol):

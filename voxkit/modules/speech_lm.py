@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from voxkit.cosyvoice_spec import BpeGeneratorSpec
 from voxkit.errors import ModelError
 from voxkit.modules.transformer import Cache, Transformer
-from voxkit.spec import BpeGeneratorSpec
 
 Choose = Callable[[Tensor, Sequence[int]], int]  # logits (K,) on CPU, tokens so far → a token
 

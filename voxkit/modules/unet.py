@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from voxkit.cosyvoice_spec import UnetSpec
 from voxkit.modules.chunks import CausalConv, KeyValues, no_keys
-from voxkit.spec import UnetSpec
 
 WIDEN = 4  # the time vector and the feed-forward are this much wider than the blocks
 
