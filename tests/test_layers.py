@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pronunciation", "instruct", "spellings", "tongue"),
     ("markup", "presets", "reading", "figures"),
     ("ssml", "text", "chinese", "japanese", "korean"),
-    ("breaks", "signs"),
+    ("score", "breaks", "signs"),
     ("passages",),
     ("multilingual",),
     ("modules",),

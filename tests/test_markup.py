@@ -11,9 +11,7 @@ from voxkit.instruct import FAMILIES, NEUTRAL, Style
 from voxkit.markup import (
     EVENTS,
     HONOURED,
-    PLAIN,
     Event,
-    Manner,
     Pause,
     Piece,
     Spoken,
@@ -24,6 +22,7 @@ from voxkit.markup import (
     spoken_text,
 )
 from voxkit.pronunciation import Pronunciation
+from voxkit.style import PLAIN, Manner
 
 
 def _spoken(text: str) -> list[tuple[str, Manner]]:
@@ -363,11 +362,10 @@ def test_a_manner_changes_the_style_of_the_request() -> None:
     assert PLAIN.over(NEUTRAL) == NEUTRAL
 
 
-def test_emphasis_becomes_numbers_only_where_asked_for() -> None:
-    strong = Manner(emphasis="strong")
-    assert strong.over(NEUTRAL) == NEUTRAL
-    assert strong.over(NEUTRAL, emphasis=True).rate < 1.0
-    assert strong.over(NEUTRAL, emphasis=True).energy_db > 0.0
+def test_emphasis_is_slower_and_louder() -> None:
+    strong = Manner(emphasis="strong").over(NEUTRAL)
+    assert strong.rate < 1.0
+    assert strong.energy_db > 0.0
 
 
 def test_the_table_of_what_is_honoured_speaks_of_every_family() -> None:

@@ -7,9 +7,10 @@ import random
 import pytest
 
 from voxkit.errors import TextError
-from voxkit.markup import PLAIN, Boundary, Manner, Pause, Spoken, spoken_text
+from voxkit.markup import Boundary, Pause, Spoken, spoken_text
 from voxkit.pronunciation import Pronunciation
 from voxkit.ssml import parse_ssml, say_as
+from voxkit.style import PLAIN, Manner
 
 
 def _speak(inside: str) -> str:

@@ -40,6 +40,7 @@ class BpeText:
             )
         self.spec = spec
         self.language: str | None = None
+        self.marks = frozenset(t for t in spec.special_tokens if not t.startswith("<|"))
         try:
             self._bpe = Tokenizer(BPE(vocab=vocabulary, merges=merges))
         except Exception as error:  # tokenizers raises nothing narrower

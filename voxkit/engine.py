@@ -7,7 +7,7 @@ written to after it is built, so one engine serves many requests at once.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,9 +18,11 @@ from torch import Tensor
 from voxkit.audio import Audio
 from voxkit.errors import TextError, VoiceError
 from voxkit.families import AnySpec
+from voxkit.markup import Piece
 from voxkit.modules.stretch import init_stretch
 from voxkit.options import Options
 from voxkit.reference import reference_clip
+from voxkit.score import write_script
 from voxkit.text import Script, Sentence
 from voxkit.voice import Description, Voice
 
@@ -31,6 +33,7 @@ class Frontend(Protocol):
     """Text → sentences → the model's text ids."""
 
     language: str | None  # the one language that it reads; None if there are several
+    marks: frozenset[str]  # what it reads beside words: [breath], or / for phones between slashes
 
     def prepare(self, text: str) -> Script:
         """Normalise text and cut it into sentences that the model can take."""
@@ -67,6 +70,12 @@ class Decoder(Protocol):
 
     def init_state(self, voice: Voice, options: Options) -> State:
         """Return the state after the reference, from which any number of sentences can start."""
+
+    def hops(self, voice: Voice, earlier: Sequence[int] = ()) -> Iterator[int]:
+        """Yield, without end, how many more tokens each `decode` of a sentence should wait for.
+
+        `earlier` are the token counts of the sentences spoken before it in the same request.
+        """
 
     def seed(self, state: State, generator: torch.Generator) -> State:
         """Return the state with the noise of one sentence."""
@@ -106,9 +115,15 @@ class Engine:
         self.fingerprint, self.default_voice = fingerprint, default_voice
         self.sample_rate = spec.mel.sample_rate
 
-    def prepare(self, text: str) -> Script:
-        """Normalise text and cut it into sentences.  Raises `TextError` for nothing to say."""
-        return self.parts.frontend.prepare(text)
+    def prepare(self, text: str | Sequence[Piece]) -> Script:
+        """Normalise text, plain or read from markup, and cut it into sentences.
+
+        Raises `TextError` for nothing to say.
+        """
+        frontend = self.parts.frontend
+        if isinstance(text, str):
+            return frontend.prepare(text)
+        return write_script(text, frontend.prepare, frontend.marks)
 
     def stream(
         self, text: str | Script, voice: Voice, options: Options | None = None
@@ -121,10 +136,11 @@ class Engine:
         voice.check_made_by(self.fingerprint, self.spec.name)
         script = text if isinstance(text, Script) else self.prepare(text)
         start = self.parts.decoder.init_state(voice, options)
+        counts: list[int] = []  # tokens of each sentence so far
         for index, sentence in enumerate(script.sentences):
             if index:
                 yield self._silence(_pause_ms(script.sentences[index - 1], options))
-            yield from self._sentence(index, sentence, voice, options, start)
+            counts.append((yield from self._sentence(sentence, voice, options, start, counts)))
 
     def speak(self, text: str | Script, voice: Voice, options: Options | None = None) -> Audio:
         """Speak and return all of it: the stream joined."""
@@ -171,11 +187,16 @@ class Engine:
         )
 
     def _sentence(
-        self, index: int, sentence: Sentence, voice: Voice, options: Options, start: State
-    ) -> Iterator[Audio]:
-        """Speak one sentence, hop by hop."""
+        self,
+        sentence: Sentence,
+        voice: Voice,
+        options: Options,
+        start: State,
+        earlier: Sequence[int],
+    ) -> Generator[Audio, None, int]:
+        """Speak one sentence, hop by hop, and return the number of its tokens."""
         parts = self.parts
-        sampling, flow, source = _generators(options.seed, index)
+        sampling, flow, source = _generators(options.seed, len(earlier))
         ids = parts.frontend.ids(sentence.text)
         if not ids:
             raise TextError(
@@ -184,27 +205,32 @@ class Engine:
         mel_state = parts.decoder.seed(start, flow)
         wav_state = parts.vocoder.init_state(source)
         stretch = init_stretch(options.speed)
-        for hop, last in self._hops(parts.generator.tokens(ids, voice, options, sampling)):
-            mel, mel_state = parts.decoder.decode(torch.tensor(hop), mel_state, last)
+        tokens = parts.generator.tokens(ids, voice, options, sampling)
+        said = 0
+        for hop, last in _hops(tokens, parts.decoder.hops(voice, earlier)):
+            said += len(hop)
+            new = torch.tensor(hop, dtype=torch.long)
+            mel, mel_state = parts.decoder.decode(new, mel_state, last)
             mel, stretch = stretch.step(mel, last)
             wav, wav_state = parts.vocoder.vocode(mel, wav_state, last)
             if wav.shape[0]:
                 yield Audio(wav.clamp(-1, 1).cpu().numpy(), self.sample_rate)
-
-    def _hops(self, tokens: Iterator[int]) -> Iterator[tuple[list[int], bool]]:
-        """Group tokens into hops that grow up to the largest; True comes with the last."""
-        size = self.spec.stream.first_hop
-        hop: list[int] = []
-        for token in tokens:
-            if len(hop) == size:
-                yield hop, False
-                hop, size = [], min(2 * size, self.spec.stream.max_hop)
-            hop.append(token)
-        yield hop, True
+        return said
 
     def _silence(self, milliseconds: float) -> Audio:
         count = round(milliseconds * self.sample_rate / 1000)
         return Audio(np.zeros(count, np.float32), self.sample_rate)
+
+
+def _hops(tokens: Iterator[int], sizes: Iterator[int]) -> Iterator[tuple[list[int], bool]]:
+    """Group tokens into hops of the given sizes; True comes with the last, which may be empty."""
+    size, hop = next(sizes), list[int]()
+    for token in tokens:
+        hop.append(token)
+        if len(hop) == size:
+            yield hop, False
+            size, hop = next(sizes), []
+    yield hop, True
 
 
 def _pause_ms(before: Sentence, options: Options) -> float:

@@ -15,7 +15,7 @@ from voxkit.modules.phone_lm import PhoneLm
 from voxkit.modules.ras import Draw, multinomial, repetition_aware
 from voxkit.modules.transformer import Cache
 from voxkit.options import Options
-from voxkit.phonemes import SYMBOLS, LetterReader, Lexicon, phone_count, phones
+from voxkit.phonemes import GIVEN, SYMBOLS, LetterReader, Lexicon, phone_count, phones
 from voxkit.prosody import controls
 from voxkit.spec import ModelSpec, PhoneTextSpec, SamplingSpec
 from voxkit.text import Script, prepare
@@ -31,6 +31,7 @@ class PhoneFrontend:
     def __init__(self, spec: PhoneTextSpec, lexicon: Lexicon, letters: LetterReader) -> None:
         self.spec, self.lexicon, self.letters = spec, lexicon, letters
         self.language: str | None = spec.language
+        self.marks = frozenset({GIVEN})
 
     def prepare(self, text: str) -> Script:
         """Normalise text and cut it into sentences of at most the spec's number of words."""

@@ -23,9 +23,7 @@ from typing import Any, Literal
 
 from voxkit.errors import TextError
 from voxkit.pronunciation import Pronunciation, read_pronunciation, word_pattern
-from voxkit.style import LIMITS, Style
-
-Emphasis = Literal["reduced", "none", "moderate", "strong"]
+from voxkit.style import LIMITS, Manner
 
 # The sounds that CosyVoice 2 and 3 have tokens for; native models are silent there.
 EVENTS = (
@@ -44,33 +42,6 @@ EVENTS = (
 )
 _ALIASES = {"laugh": "laughter", "breathe": "breath", "inhale": "breath"}
 MAX_PAUSE_MS = 60_000.0
-# What emphasis does to a model that has no token for it: (rate, loudness in dB).
-EMPHASIS: Mapping[Emphasis, tuple[float, float]] = {
-    "reduced": (1.05, -2.0),
-    "none": (1.0, 0.0),
-    "moderate": (0.95, 1.5),
-    "strong": (0.9, 3.0),
-}
-
-
-@dataclass(frozen=True)
-class Manner:
-    """How one stretch differs from the style of the whole request."""
-
-    rate: float = 1.0
-    pitch_st: float = 0.0
-    energy_db: float = 0.0
-    emphasis: Emphasis = "none"
-    laughing: bool = False
-    voice: str | None = None  # None: the voice of the request
-
-    def over(self, style: Style, *, emphasis: bool = False) -> Style:
-        """Return `style` changed by this manner; `emphasis` for models without a token for it."""
-        rate, energy_db = EMPHASIS[self.emphasis] if emphasis else (1.0, 0.0)
-        return style.scaled(self.rate * rate, self.pitch_st, self.energy_db + energy_db)
-
-
-PLAIN = Manner()
 
 
 @dataclass(frozen=True)

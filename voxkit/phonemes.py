@@ -19,6 +19,7 @@ CONSONANTS = tuple("B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH".spl
 PHONES: tuple[str, ...] = tuple(sorted([*CONSONANTS, *(v + s for v in VOWELS for s in "012")]))
 PAUSES = (",", ".", "?", "!", ";")
 BOUNDARY = "_"
+GIVEN = "/"  # around phones that stand for a word: /R EH1 D/
 
 # Ids are positions in this tuple and are baked into trained weights: never reorder it.
 SYMBOLS: tuple[str, ...] = ("<pad>", BOUNDARY, *PAUSES, *PHONES)
@@ -29,7 +30,7 @@ _VOICELESS = frozenset("P T K F TH".split())
 _SIBILANT = frozenset("S Z SH ZH CH JH".split())
 # Letters stay in a word across apostrophes: don't, o'clock, dogs'.
 _TOKEN = re.compile(
-    r"[^\W_]+(?:['’][^\W_]+)*(?:(?<=s)['’])?|\.{2,}|…|[,.?!;:()\[\]{}–—]|-{2,}|(?<=\s)-(?=\s)"
+    r"/[A-Z012 ]+/(?:'s\b)?|[^\W_]+(?:['’][^\W_]+)*(?:(?<=s)['’])?|\.{2,}|…|[,.?!;:()\[\]{}–—]|-{2,}|(?<=\s)-(?=\s)"
 )
 _PAUSE_OF = {":": ",", "…": ".", "–": ",", "—": ",", **dict.fromkeys("()[]{}", ",")}
 _STRENGTH = {",": 0, ";": 1, ".": 2, "!": 3, "?": 4}
@@ -189,13 +190,15 @@ class _Token:
 def phones(sentence: str, lexicon: Lexicon, letters: LetterReader | None = None) -> PhoneText:
     """Return `sentence` as symbols: "_" before each word's phones, punctuation after them.
 
-    Words outside the dictionary go to `letters`.  Colons, dashes and brackets become ",", an
-    ellipsis ".", quotes vanish; of several marks in a row the strongest stays.
+    Phones may stand for a word: "I /R EH1 D/ it".  Words outside the dictionary go to `letters`.
+    Colons, dashes and brackets become ",", an ellipsis ".", quotes vanish; of several marks in a
+    row the strongest stays.
     """
     tokens = _tokens(sentence)
     spoken: list[tuple[str, ...]] = []
     for token in tokens:
-        spoken.append(lexicon.lookup(token.text) or _guess(token.text, lexicon, letters))
+        given = _given(token.text)
+        spoken.append(given or lexicon.lookup(token.text) or _guess(token.text, lexicon, letters))
     for i in range(len(tokens) - 1, -1, -1):  # from the end: "the" listens to the word after it
         before = tokens[i - 1].text if i and not tokens[i - 1].pause else ""
         after = tokens[i + 1].text if i + 1 < len(tokens) and not tokens[i].pause else ""
@@ -226,7 +229,7 @@ def _tokens(sentence: str) -> list[_Token]:
     out: list[_Token] = []
     for match in _TOKEN.finditer(sentence):
         text = match[0]
-        if text[0].isalnum():
+        if text[0].isalnum() or text[0] == GIVEN:
             out.append(_Token(text, "", sentence.startswith("-", match.end())))
         elif out:
             mark = "." if text.startswith("..") else "," if text[0] == "-" else text
@@ -234,6 +237,14 @@ def _tokens(sentence: str) -> list[_Token]:
             if not out[-1].pause or _STRENGTH[mark] > _STRENGTH[out[-1].pause]:
                 out[-1] = dataclasses.replace(out[-1], pause=mark)
     return out
+
+
+def _given(token: str) -> tuple[str, ...]:
+    """Return the phones that a token gives itself; nothing for an ordinary word."""
+    if not token.startswith(GIVEN):
+        return ()
+    sounds, _, ending = token[1:].partition(GIVEN)
+    return with_s(tuple(sounds.split())) if ending else tuple(sounds.split())
 
 
 def _guess(word: str, lexicon: Lexicon, letters: LetterReader | None) -> tuple[str, ...]:

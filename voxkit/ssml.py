@@ -15,10 +15,7 @@ from typing import Literal, NoReturn
 
 from voxkit.errors import TextError
 from voxkit.markup import (
-    PLAIN,
     Boundary,
-    Emphasis,
-    Manner,
     Pause,
     Piece,
     Spoken,
@@ -28,7 +25,7 @@ from voxkit.markup import (
     rate,
 )
 from voxkit.pronunciation import Pronunciation, read_pronunciation
-from voxkit.style import clip
+from voxkit.style import PLAIN, Emphasis, Manner, clip
 
 # What the labels of SSML mean, on the scale of the instruction layer (slow is rate 0.80).
 RATES = {"x-slow": 0.64, "slow": 0.8, "medium": 1.0, "fast": 1.25, "x-fast": 1.56, "default": 1.0}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from voxkit import notation
 from voxkit.errors import TextError
+from voxkit.style import PLAIN, Manner
 
 MAX_CHARACTERS = 200_000
 _CHARACTERS_PER_HOUR = 54_000  # 15 characters a second, a calm reader
@@ -22,10 +23,12 @@ _LANGUAGES = ("en",)
 class Sentence:
     """What is spoken in one go."""
 
-    text: str  # words only: Latin letters, apostrophes, hyphens and , . ? ! ; :
+    text: str  # words only: Latin letters, apostrophes, hyphens and , . ? ! ; : and /phones/
     paragraph_end: bool
     source: str  # as it was written; the pieces of one long sentence share it
     cut: bool = False  # a long sentence was cut here and goes on in the next piece
+    manner: Manner = PLAIN  # what markup asks for, beside the style of the whole request
+    pause_ms: float | None = None  # silence after it to the sample; None: as the marks ask
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Script:
 
     sentences: tuple[Sentence, ...]
     unsaid: tuple[str, ...]  # what was written and cannot be spoken, each once
+    lead_ms: float = 0.0  # silence before the first sentence
+    notes: tuple[str, ...] = ()  # a sentence about each piece of markup that has no effect
 
 
 def prepare(raw: str, *, language: str = "en", max_words: int) -> Script:
