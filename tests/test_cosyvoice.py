@@ -135,7 +135,7 @@ def test_a_reference_with_its_transcript_is_heard_whole(model: CosyVoice, told: 
     text, tokens = prompt_of(model, told, who)
     system = "You are a helpful assistant.<|endofprompt|>"
     lead = system if model.spec.family == "cosyvoice3" else ""
-    assert text == f"{lead}helloworld"
+    assert text == f"{lead}hello.world"
     assert tokens == who.tokens.tolist()
 
 
@@ -248,10 +248,25 @@ def test_fixed_noise_is_the_same_for_every_seed(model: CosyVoice) -> None:
 
 
 def test_hops_fill_the_grid_that_the_reference_began(model: CosyVoice) -> None:
+    sizes = model.decoder.hops(voice(model.spec, tokens=13))
+    assert [next(sizes) for _ in range(4)] == [2 + 5 + 3, 10, 20, 20]
+    assert next(model.decoder.hops(voice(model.spec, tokens=12))) == 3 + 3
+    assert next(model.decoder.hops(voice(model.spec, tokens=15))) == 5 + 3
+
+
+def test_a_later_sentence_hops_like_the_first(model: CosyVoice) -> None:
     who = voice(model.spec, tokens=13)
-    first = model.decoder.hops(who)
-    assert [next(first) for _ in range(4)] == [5 + 2 + 3, 10, 20, 20]
-    assert next(model.decoder.hops(who, hop=20)) == 20 + 7 + 3
+    assert next(model.decoder.hops(who, [50, 50])) == next(model.decoder.hops(who))
+
+
+def test_in_compat_mode_hops_go_on_growing_from_sentence_to_sentence(compat: CosyVoice) -> None:
+    who = voice(compat.spec, tokens=13)
+    assert [next(compat.decoder.hops(who, earlier)) for earlier in ([], [9], [10], [10, 30])] == [
+        5 + 2 + 3,
+        5 + 2 + 3,  # no hop was whole
+        10 + 7 + 3,
+        20 + 7 + 3,
+    ]
 
 
 # ---- folders ------------------------------------------------------------------------------------

@@ -113,7 +113,7 @@ def test_damaged_text_files_are_named(
 
 
 def test_text_tables_are_read_by_their_names_in_the_spec(tmp_path: Path) -> None:
-    spec = BpeTextSpec("bpe", "v.json", "m.txt", 2, ("<x>",), "<x>", "")
+    spec = BpeTextSpec("bpe", "v.json", "m.txt", 2, ("<x>",), "<x>", 80, 60, "")
     (tmp_path / "v.json").write_text(json.dumps({"a": 0, "b": 1}), encoding="utf-8")
     (tmp_path / "m.txt").write_text("", encoding="utf-8")
     assert BpeText(spec, tmp_path).ids("ab<x>") == (0, 1, 2)

@@ -7,7 +7,7 @@ import gc
 import os
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ import tiny
 import torch
 
 from voxkit.audio import Audio
-from voxkit.engine import Engine
+from voxkit.decoder import FlowDecoder
+from voxkit.engine import Engine, _hops
 from voxkit.errors import AudioError, TextError, VoiceError
 from voxkit.modules.fsq import codes_to_tokens
 from voxkit.options import Options
@@ -41,6 +42,19 @@ def joined(pieces: Iterator[Audio]) -> np.ndarray:
     return np.concatenate([piece.samples for piece in pieces])
 
 
+def spoken(engine: Engine, voice: Voice) -> np.ndarray:
+    return engine.speak(TEXT, voice).samples
+
+
+def hopping(engine: Engine, first: int, largest: int) -> Engine:
+    """The same engine with hops of another size."""
+    old = engine.parts.decoder
+    assert isinstance(old, FlowDecoder)
+    spec = dataclasses.replace(old.spec, stream=StreamSpec(first, largest))
+    parts = dataclasses.replace(engine.parts, decoder=FlowDecoder(spec, old.model))
+    return Engine(engine.spec, parts, fingerprint=engine.fingerprint, default_voice="")
+
+
 # ---- one path ---------------------------------------------------------------------------------
 
 
@@ -57,9 +71,7 @@ def test_the_stream_joined_is_what_is_spoken(engine: Engine, voice: Voice) -> No
 def test_the_size_of_the_hops_changes_no_sample(
     engine: Engine, voice: Voice, hops: tuple[int, int]
 ) -> None:
-    spec = dataclasses.replace(engine.spec, stream=StreamSpec(*hops))
-    other = Engine(spec, engine.parts, fingerprint=engine.fingerprint, default_voice="")
-    assert np.array_equal(other.speak(TEXT, voice).samples, engine.speak(TEXT, voice).samples)
+    assert np.array_equal(hopping(engine, *hops).speak(TEXT, voice).samples, spoken(engine, voice))
 
 
 def test_sound_comes_before_all_of_it_is_made(engine: Engine, voice: Voice) -> None:
@@ -81,14 +93,32 @@ def test_sound_comes_before_all_of_it_is_made(engine: Engine, voice: Voice) -> N
     assert early < len(made) / 2
 
 
-def test_hops_grow_up_to_the_largest(engine: Engine) -> None:
-    sizes = [(len(hop), last) for hop, last in engine._hops(iter(range(40)))]
-    assert sizes == [(3, False), (6, False), (12, False), (12, False), (7, True)]
+def test_a_hop_is_decoded_as_soon_as_it_is_full(engine: Engine) -> None:
+    hops = [(len(hop), last) for hop, last in _hops(iter(range(40)), engine.spec.stream.hops())]
+    assert hops == [(3, False), (6, False), (12, False), (12, False), (7, True)]
 
 
-def test_the_last_hop_is_never_empty(engine: Engine) -> None:
-    sizes = [(len(hop), last) for hop, last in engine._hops(iter(range(9)))]
-    assert sizes == [(3, False), (6, True)]
+def test_the_last_hop_may_be_empty(engine: Engine) -> None:
+    hops = [(len(hop), last) for hop, last in _hops(iter(range(9)), engine.spec.stream.hops())]
+    assert hops == [(3, False), (6, False), (0, True)]
+
+
+def test_hops_are_those_of_the_decoder(engine: Engine, voice: Voice) -> None:
+    told: list[tuple[int, ...]] = []
+
+    class Telling(FlowDecoder):
+        def hops(self, voice: Voice, earlier: Sequence[int] = ()) -> Iterator[int]:
+            told.append(tuple(earlier))
+            return super().hops(voice, earlier)
+
+    old = engine.parts.decoder
+    assert isinstance(old, FlowDecoder)
+    parts = dataclasses.replace(engine.parts, decoder=Telling(old.spec, old.model))
+    telling = Engine(engine.spec, parts, fingerprint=engine.fingerprint, default_voice="")
+    telling.speak("One two. Three four. Five six.", voice)
+    first, second, third = told
+    assert (first, len(second), third[:1], len(third)) == ((), 1, second, 2)
+    assert min(third) > 0
 
 
 def test_samples_are_finite_float32_within_full_scale(engine: Engine, voice: Voice) -> None:

@@ -7,6 +7,7 @@ the public implementation does differently is in the spec's quirks, which only `
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -25,7 +26,7 @@ from voxkit.cosyvoice_weights import Names, flow_names, hift_names, lm_names, re
 from voxkit.errors import ModelError
 from voxkit.families import read_spec
 from voxkit.generator import wanted_sampling
-from voxkit.modules.encoded_flow import EncodedFlow, FlowDecoder, FlowState, hops
+from voxkit.modules.encoded_flow import EncodedFlow, FlowDecoder, FlowState, grown_hop, hops
 from voxkit.modules.hift import Hift
 from voxkit.modules.hift_source import fixed_noise_start
 from voxkit.modules.hift_stream import (
@@ -45,6 +46,7 @@ from voxkit.voice import Description, Voice
 
 CONVERTER_VERSION = 1  # raised when `convert` writes something else
 SPEC_FILE = "voxkit.json"  # numbers of a folder that has other sizes than the released model
+_CONTROL = re.compile(r"<\|[^<>|]*\|>")  # steers the model; nobody says it
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,14 @@ class TextGenerator:
     def __init__(self, spec: CosyVoiceSpec, lm: SpeechLm, frontend: BpeText) -> None:
         self.spec, self.lm, self.frontend = spec, lm, frontend
 
+    def bounds(self, text_ids: tuple[int, ...]) -> tuple[int, int]:
+        """Return the fewest and the most speech tokens that may say text ids (N,)."""
+        return self._lengths(len(text_ids))
+
+    def _lengths(self, count: int) -> tuple[int, int]:
+        spec = self.spec.generator
+        return int(spec.min_tokens_per_text_id * count), int(spec.max_tokens_per_text_id * count)
+
     def tokens(
         self,
         text_ids: tuple[int, ...],
@@ -210,18 +220,13 @@ class TextGenerator:
 
         With an `instruction` the reference's words and tokens are left out: they would win over it.
         """
-        spec = self.spec.generator
         prompt, heard = self._prompt(voice, instruction)
         count = len(text_ids)
-        if spec.quirks.prefix_counts_as_text and not heard and not instruction:
+        if self.spec.generator.quirks.prefix_counts_as_text and not heard and not instruction:
             count += len(prompt)
-        lengths = (
-            int(spec.min_tokens_per_text_id * count),
-            int(spec.max_tokens_per_text_id * count),
-        )
         choose = self._choose(options, generator)
-        said = speak(self.lm, (*prompt, *text_ids), heard, choose, lengths=lengths)
-        return shorten_silences(said, spec)
+        said = speak(self.lm, (*prompt, *text_ids), heard, choose, lengths=self._lengths(count))
+        return shorten_silences(said, self.spec.generator)
 
     def tokens_streamed(
         self,
@@ -245,11 +250,13 @@ class TextGenerator:
         text = self.spec.text
         if instruction:
             lead = f"{text.system_prompt} " if text.system_prompt else ""
-            return self.frontend.ids(f"{lead}{instruction}{text.end_of_prompt}"), ()
+            words = _CONTROL.sub("", instruction)
+            return self.frontend.ids(f"{lead}{words}{text.end_of_prompt}"), ()
         lead = f"{text.system_prompt}{text.end_of_prompt}" if text.system_prompt else ""
         if not voice.transcript:
             return self.frontend.ids(lead), ()
-        return self.frontend.ids(lead + voice.transcript), voice.tokens.tolist()
+        words = self.frontend.plain(voice.transcript)
+        return self.frontend.ids(lead + words), voice.tokens.tolist()
 
     def _choose(self, options: Options, generator: torch.Generator) -> Choose:
         sampling = wanted_sampling(self.spec.generator.sampling, options)
@@ -281,13 +288,10 @@ class MelDecoder:
         nothing = torch.zeros(0, dtype=torch.long)
         return self.decode(nothing, state, False)[1]
 
-    def hops(self, voice: Voice, *, hop: int | None = None) -> Iterator[int]:
-        """Yield how many more tokens each `decode` of a stream waits for, as upstream does.
-
-        `hop` continues where another request ended, for the quirk of that name.
-        """
-        stream, prompt = self.spec.stream, len(voice.tokens)
-        return hops(stream, self.spec.decoder, prompt, hop or stream.first_hop)
+    def hops(self, voice: Voice, earlier: Sequence[int] = ()) -> Iterator[int]:
+        """Yield how many more tokens each `decode` waits for, so that chunks fill the grid."""
+        stream, flow, prompt = self.spec.stream, self.spec.decoder, len(voice.tokens)
+        return hops(stream, flow, prompt, grown_hop(stream, flow, prompt, earlier))
 
     def seed(self, state: FlowState, generator: torch.Generator) -> FlowState:
         """Return the state for one sentence; every one starts from the same noise."""

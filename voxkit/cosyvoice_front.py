@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import torch
 from voxkit.cosyvoice_spec import BpeTextSpec, OnnxSpeakerSpec, OnnxTokenizerSpec
 from voxkit.errors import ModelError
 from voxkit.modules.spectral import kaldi_fbank, whisper_log_mel
-from voxkit.text import Script, prepare
+from voxkit.multilingual import prepare
+from voxkit.passages import join_glue
+from voxkit.text import MAX_CHARACTERS, Script
 
 # How Qwen2 cuts text before it merges bytes (arXiv 2407.10671; the pattern is part of the model).
-_MOST_WORDS = 40  # of one sentence, about 15 s
 _SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -60,8 +62,17 @@ class BpeText:
         )
 
     def prepare(self, text: str) -> Script:
-        """Normalise text and cut it into sentences; other languages than English are not read."""
-        return prepare(text, language="en", max_words=_MOST_WORDS)
+        """Normalise text of any language that the model speaks and cut it into sentences."""
+        return self._prepared(text, self.spec.most_ids, self.spec.least_ids)
+
+    def plain(self, text: str) -> str:
+        """Return a text as it is read, in one piece; nothing in it can steer the model."""
+        sentences = self._prepared(text, MAX_CHARACTERS, MAX_CHARACTERS).sentences
+        return reduce(lambda a, b: a + join_glue(a, b) + b, (s.text for s in sentences))
+
+    def _prepared(self, text: str, most: int, least: int) -> Script:
+        marks = self.spec.special_tokens
+        return prepare(text, length=lambda s: len(self.ids(s)), most=most, least=least, marks=marks)
 
     def ids(self, sentence: str) -> tuple[int, ...]:
         """Return the ids (N,) of a text, none added before or after."""

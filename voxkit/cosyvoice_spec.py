@@ -22,6 +22,8 @@ class BpeTextSpec:
     first_special_id: int
     special_tokens: tuple[str, ...]  # their ids follow one another
     end_of_prompt: str  # ends an instruction
+    most_ids: int  # of a passage that is said in one go …
+    least_ids: int  # … which is no shorter than this where the text allows
     system_prompt: str  # comes before everything that the model is told; empty for none
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -59,6 +60,10 @@ class FlowDecoder:
             generator=None,
         )
         return self._read_reference(voice, state)
+
+    def hops(self, voice: Voice, earlier: Sequence[int] = ()) -> Iterator[int]:
+        """Yield how many more tokens each `decode` waits for; every sentence starts anew."""
+        return self.spec.stream.hops()
 
     def seed(self, state: DecoderState, generator: torch.Generator) -> DecoderState:
         """Return the state with the noise of one sentence."""

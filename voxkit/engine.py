@@ -7,7 +7,8 @@ written to after it is built, so one engine serves many requests at once.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Iterator, Sequence
+from collections import abc
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -193,7 +194,7 @@ class Engine:
         options: Options,
         start: State,
         earlier: Sequence[int],
-    ) -> Generator[Audio, None, int]:
+    ) -> abc.Generator[Audio, None, int]:
         """Speak one sentence, hop by hop, and return the number of its tokens."""
         parts = self.parts
         sampling, flow, source = _generators(options.seed, len(earlier))

@@ -11,6 +11,7 @@ import dataclasses
 import json
 import types
 import typing
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -161,7 +162,8 @@ class VocosSpec:
 class StreamQuirks:
     """What the public implementation's streaming does differently; followed only in compat mode."""
 
-    keep_hop_between_requests: bool = False  # a second request starts with the hop of the first
+    keep_hop_between_requests: bool = False  # a second sentence starts with the hop of the first
+    first_hop_beyond_grid: bool = False  # what fills the reference's last chunk comes on top of it
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,13 @@ class StreamSpec:
     first_hop: int
     max_hop: int
     quirks: StreamQuirks = StreamQuirks()
+
+    def hops(self, first: int | None = None) -> Iterator[int]:
+        """Yield the sizes of the hops without end, from `first` on if another one is known."""
+        hop = self.first_hop if first is None else first
+        while True:
+            yield hop
+            hop = min(2 * hop, self.max_hop)
 
 
 @dataclass(frozen=True)

@@ -238,3 +238,9 @@ def test_hops_fill_the_grid_of_the_reference_and_grow() -> None:
     spec: CosyVoiceSpec = spec_of("cosyvoice2")
     sizes = hops(spec.stream, spec.decoder, prompt=13, hop=5)
     assert [next(sizes) for _ in range(5)] == [5 + 2 + 3, 10, 20, 20, 20]
+
+
+@pytest.mark.parametrize(("prompt", "first"), [(0, 5), (12, 3), (13, 2 + 5), (14, 1 + 5)])
+def test_the_first_hop_is_the_smallest_that_can_be_heard(prompt: int, first: int) -> None:
+    spec = without_quirks(spec_of("cosyvoice2"))
+    assert next(hops(spec.stream, spec.decoder, prompt, hop=5)) == first + spec.decoder.lookahead

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -205,15 +205,36 @@ class FlowState:
 
 
 def hops(stream: StreamSpec, spec: EncodedFlowSpec, prompt: int, hop: int) -> Iterator[int]:
-    """Yield how many more tokens each `decode` of a stream waits for, the first `hop` known.
+    """Yield how many more tokens each `decode` of a stream waits for, `hop` being the first.
 
     The first call fills the grid that the reference's `prompt` tokens began, and every call reads a
     look-ahead more than it decodes.  Hops double up to the largest.
     """
-    yield hop + -prompt % hop + spec.lookahead
-    while True:
-        hop = min(2 * hop, stream.max_hop)
-        yield hop
+    if stream.quirks.first_hop_beyond_grid:
+        first = hop + -prompt % hop
+    else:
+        first = -prompt % spec.chunk
+        if 2 * first < hop:  # too short to be heard
+            first += spec.chunk
+    sizes = stream.hops(hop)
+    next(sizes)
+    yield first + spec.lookahead
+    yield from sizes
+
+
+def grown_hop(
+    stream: StreamSpec, spec: EncodedFlowSpec, prompt: int, earlier: Sequence[int]
+) -> int:
+    """Return the first hop after sentences of so many tokens: grown only where a quirk asks it."""
+    hop = stream.first_hop
+    if stream.quirks.keep_hop_between_requests:
+        for count in earlier:
+            sizes = hops(stream, spec, prompt, hop)
+            left = count - next(sizes)
+            while left >= 0:
+                hop = min(2 * hop, stream.max_hop)
+                left -= next(sizes)
+    return hop
 
 
 def resized(mel: Tensor, speed: float) -> Tensor:
