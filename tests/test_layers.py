@@ -17,7 +17,7 @@ FILES = sorted((ROOT / "voxkit").rglob("*.py"))
 # Bottom to top.  A file imports only from rows below its own; files of one folder may import
 # each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors",),
+    ("errors", "prefetch"),
     ("spec", "options", "style", "files", "catalogue"),
     ("cosyvoice_spec", "prosody", "conversion", "download"),
     ("families", "hub"),
@@ -31,7 +31,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("multilingual",),
     ("modules",),
     ("audio",),
-    ("reference", "voice"),
+    ("reference", "voice", "speech", "segments"),
+    ("mixing", "revoice", "traits"),
+    ("library",),
+    ("arriving",),
     ("tokenizer", "generator", "cosyvoice_front", "cosyvoice_weights"),
     ("decoder",),
     ("cosyvoice",),

@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from voxkit.checkpoint import available, load
     from voxkit.engine import Engine
     from voxkit.errors import VoxkitError
+    from voxkit.library import find_voice, list_voices
     from voxkit.options import Options
-    from voxkit.voice import Voice, find_voice, list_voices, save_voice
+    from voxkit.voice import Voice, save_voice
 
 __version__ = "0.1.0"
 
@@ -38,8 +39,8 @@ _HOMES = {
     "Voice": "voice",
     "VoxkitError": "errors",
     "available": "checkpoint",
-    "find_voice": "voice",
-    "list_voices": "voice",
+    "find_voice": "library",
+    "list_voices": "library",
     "load": "checkpoint",
     "read_audio": "audio",
     "save_voice": "voice",

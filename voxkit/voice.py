@@ -1,15 +1,10 @@
-"""Voices, each a file with what a model needs to speak like somebody, and the library of them."""
+"""A voice: what a model needs to speak like somebody, in one file that is checked when read."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import math
-import os
-import re
-import sys
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,19 +16,23 @@ from voxkit.audio import Audio
 from voxkit.errors import VoiceError
 from voxkit.files import output_error, whole_file
 
-BUILTIN_FOLDER = Path(__file__).parent / "assets" / "voxkit-en" / "voices"
-
-_SUFFIX = ".safetensors"
+SUFFIX = ".safetensors"
 _VERSION = "1"  # of the layout below; raised when an older voxkit could no longer read the files
 _MAX_BYTES = 32 * 2**20  # sixty times a ten-second voice; a larger file is not a voice
 _MAX_HEADER_BYTES = 2**20
 _MAX_TEXT = 20_000  # characters of one text entry
+_MAX_ENTRIES = 64  # attributes, and things told of how a voice was made
+_MEL_RANGE, _SPEAKER_RANGE = (-40.0, 20.0), (-1e3, 1e3)  # of any model; beyond is no sound
+_FACTORS = (0.25, 4.0)  # of pitch and rate
 _LAYOUT = {  # tensor: its type and number of dimensions
     "tokens": ("I32", 1),
     "mel": ("F32", 2),
     "speaker": ("F32", 1),
     "reference": ("I16", 1),
 }
+
+
+Fact = str | int | float | bool
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,6 +48,9 @@ class About:
     source: str | None = None
     licence: str | None = None
     consent: str | None = None
+    creation: Mapping[str, Fact] = field(default_factory=dict)  # how it was made, by which options
+    pitch_factor: float = 1.0  # by which the model's own pitch is multiplied for this voice
+    rate_factor: float = 1.0  # and its rate
 
     def __post_init__(self) -> None:
         """Refuse values that could not be shown or saved.  Raises `ValueError`."""
@@ -56,6 +58,11 @@ class About:
             value = getattr(self, entry.name)
             if entry.name == "attributes":
                 _check_attributes(value)
+            elif entry.name == "creation":
+                _check_creation(value)
+            elif entry.name.endswith("_factor"):
+                if type(value) not in (int, float) or not _FACTORS[0] <= value <= _FACTORS[1]:
+                    raise ValueError(f"{entry.name} is not between 0.25 and 4")
             elif not (value is None and entry.default is None):
                 _check_text(entry.name, value)
         for name, line in (("name", self.name), ("made_by", self.made_by)):
@@ -83,6 +90,12 @@ class Voice(About):
                 raise ValueError(f"{name} has shape {array.shape} and type {array.dtype}")
             if not np.isfinite(array).all():
                 raise ValueError(f"{name} holds numbers that are not finite")
+        if len(self.speaker) and not self.speaker.any():
+            raise ValueError("speaker holds nothing but zeros")
+        for name, (low, high) in (("mel", _MEL_RANGE), ("speaker", _SPEAKER_RANGE)):
+            array = getattr(self, name)
+            if array.size and not (low <= array.min() and array.max() <= high):
+                raise ValueError(f"{name} holds numbers that no model gives")
         if (self.tokens < 0).any() or (self.tokens >= 2**31).any():
             raise ValueError("tokens holds numbers that are no speech tokens")
         count, frames = len(self.tokens), self.mel.shape[1]
@@ -90,6 +103,20 @@ class Voice(About):
             raise ValueError(
                 f"{count} tokens, {frames} mel frames and a speaker vector of "
                 f"{len(self.speaker)} do not belong together"
+            )
+
+    def check_fits(self, *, codebook: int, bins: int, ratio: int, speaker: int) -> None:
+        """Raise `VoiceError` unless the sizes are those of the model that claims to have made it.
+
+        A model has `codebook` tokens, `bins` mel bins, `ratio` mel frames a token, and a speaker
+        vector of `speaker` numbers.
+        """
+        shapes = (self.mel.shape, self.speaker.shape)
+        right = ((bins, ratio * len(self.tokens)), (speaker,))
+        if shapes != right or (len(self.tokens) and int(self.tokens.max()) >= codebook):
+            raise VoiceError(
+                f"The voice {self.name!r} says that it was made by {self.made_by}, but its numbers "
+                "are of another model: get it again from where it comes from."
             )
 
     def check_made_by(self, fingerprint: str, model: str) -> None:
@@ -119,7 +146,7 @@ class VoiceInfo(About):
     path: Path
     token_count: int
     reference_s: float | None  # duration of the reference kept inside
-    builtin: bool
+    builtin: bool = False
     problem: str | None = None  # why a file in the library cannot be used
 
 
@@ -132,17 +159,12 @@ def save_voice(voice: Voice, path: Path, *, force: bool = False) -> None:
 
     tensors = {"tokens": voice.tokens.astype(np.int32), "mel": voice.mel, "speaker": voice.speaker}
     about: dict[str, Any] = {f.name: getattr(voice, f.name) for f in dataclasses.fields(About)}
-    about["attributes"] = dict(voice.attributes)
+    about |= {"attributes": dict(voice.attributes), "creation": dict(voice.creation)}
     if voice.reference is not None:
         samples = np.clip(voice.reference.samples, -1.0, 1.0) * 32767.0
         tensors["reference"] = samples.round().astype(np.int16)
         about["reference_rate"] = voice.reference.sample_rate
     metadata = {"voxkit_voice": _VERSION, "about": json.dumps(about, ensure_ascii=False)}
-    if path.parent == library_folder():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise output_error(path, error) from None
     data = save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, metadata)
     with whole_file(path, force=force) as part:
         try:
@@ -194,7 +216,6 @@ def voice_info(path: Path) -> VoiceInfo:
                 if header.reference_rate is None
                 else header.shapes["reference"][0] / header.reference_rate
             ),
-            builtin=path.parent == BUILTIN_FOLDER,
         )
     except ValueError as error:
         raise _damaged(path, str(error)) from None
@@ -290,127 +311,25 @@ def _check_text(name: str, value: Any) -> None:
 
 def _check_attributes(value: Any) -> None:
     """Raise `ValueError` unless `value` maps words to finite numbers."""
-    if not isinstance(value, Mapping):
-        raise ValueError("attributes must be a table of numbers")
+    if not isinstance(value, Mapping) or len(value) > _MAX_ENTRIES:
+        raise ValueError("attributes must be a short table of numbers")
     for key, number in value.items():
         _check_text("attributes", key)
         if type(number) not in (int, float) or not math.isfinite(number):
             raise ValueError(f"attribute {key} is not a number")
 
 
+def _check_creation(value: Any) -> None:
+    """Raise `ValueError` unless `value` maps words to plain facts."""
+    if not isinstance(value, Mapping) or len(value) > _MAX_ENTRIES:
+        raise ValueError("creation must be a short table")
+    for key, fact in value.items():
+        _check_text("creation", key)
+        if isinstance(fact, str):
+            _check_text(f"creation {key}", fact)
+        elif type(fact) not in (int, float, bool) or not math.isfinite(fact):
+            raise ValueError(f"creation {key} is neither text nor a number")
+
+
 def _damaged(path: Path, why: str) -> VoiceError:
     return VoiceError(f"The voice file {path} is damaged ({why}): copy it again or make a new one.")
-
-
-# ---- the library ------------------------------------------------------------------------------
-
-# Device names that Windows takes for files in every folder (Microsoft, "Naming Files").
-_RESERVED = {"con", "prn", "aux", "nul"} | {f"{p}{n}" for p in ("com", "lpt") for n in range(10)}
-
-
-def library_folder() -> Path:
-    """Return the user's folder of voices, which may not exist yet.  Raises `VoiceError`."""
-    try:
-        if home := os.environ.get("VOXKIT_HOME"):
-            return Path(home).expanduser() / "voices"
-        return _data_folder() / "voxkit" / "voices"
-    except RuntimeError:  # what pathlib raises for a user without a home
-        raise VoiceError("No home folder is known: set VOXKIT_HOME to a folder of yours.") from None
-
-
-def _data_folder() -> Path:
-    """Return where programs of this system keep the user's data."""
-    if sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA")
-        return Path(local) if local else Path.home() / "AppData" / "Local"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support"
-    xdg = Path(os.environ.get("XDG_DATA_HOME", ""))  # the standard says to ignore a relative one
-    return xdg if xdg.is_absolute() else Path.home() / ".local" / "share"
-
-
-def library_path(name: str) -> Path:
-    """Return where the user's voice `name` is kept, there or not.  Raises `VoiceError`."""
-    name = unicodedata.normalize("NFC", name)
-    if not re.fullmatch(r"\w[\w-]{0,63}", name) or name.lower() in _RESERVED:
-        raise VoiceError(
-            f"{name[:80]!r} cannot name a voice: use up to 64 letters, digits, hyphens and "
-            "underscores, with no hyphen first."
-        )
-    return library_folder() / f"{name}{_SUFFIX}"
-
-
-def list_voices() -> list[VoiceInfo]:
-    """Return the user's voices and the built-in ones they do not shadow, by name.
-
-    A damaged file is listed too, with its `problem`.
-    """
-    found: dict[str, VoiceInfo] = {}
-    for folder in (BUILTIN_FOLDER, library_folder()):
-        for path in _voice_files(folder):
-            name = _listed_name(path)
-            try:
-                found[name] = dataclasses.replace(voice_info(path), name=name)
-            except VoiceError as error:
-                found[name] = VoiceInfo(
-                    name=name,
-                    made_by="unknown",
-                    path=path,
-                    token_count=0,
-                    reference_s=None,
-                    builtin=folder == BUILTIN_FOLDER,
-                    problem=str(error),
-                )
-    return [found[name] for name in sorted(found, key=str.casefold)]
-
-
-def _voice_files(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.glob(f"*{_SUFFIX}")) if folder.is_dir() else []
-    except OSError as error:
-        raise VoiceError(f"{folder} cannot be read: {error.strerror or error}.") from None
-
-
-def _listed_name(path: Path) -> str:
-    """Return the name of a library file, in one Unicode form and safe to print."""
-    name = unicodedata.normalize("NFC", path.name.removesuffix(_SUFFIX))
-    return "".join(c if c.isprintable() else "?" for c in name) or "?"
-
-
-def voice_path(name_or_path: str | Path) -> Path:
-    """Return the file of a voice: a path as it is, or a name in the user's or built-in library.
-
-    Raises `VoiceError` with the nearest names where there is no such voice.
-    """
-    asked = str(name_or_path)
-    if isinstance(name_or_path, Path) or asked.endswith(_SUFFIX) or "/" in asked or os.sep in asked:
-        return Path(name_or_path)
-    voices = {info.name: info.path for info in list_voices()}
-    name = unicodedata.normalize("NFC", asked)
-    if name in voices:
-        return voices[name]
-    folded = {known.casefold(): known for known in voices}
-    near = difflib.get_close_matches(name.casefold()[:80], folded, cutoff=0.5)
-    hint = f"did you mean {' or '.join(folded[n] for n in near)}?  " if near else ""
-    raise VoiceError(
-        f"There is no voice {asked[:80]!r}: {hint}`voxkit voices list` shows all voices."
-    )
-
-
-def find_voice(name_or_path: str | Path) -> Voice:
-    """Load a voice by its name in the library or by the path of its file.  Raises `VoiceError`."""
-    return load_voice(voice_path(name_or_path))
-
-
-def remove_voice(name: str) -> Path:
-    """Delete a voice of the user's and return where it was.  Raises `VoiceError`."""
-    path = voice_path(name)
-    if path.parent == BUILTIN_FOLDER:
-        raise VoiceError(f"The voice {name!r} is built in and cannot be removed.")
-    if path.parent != library_folder():
-        raise VoiceError(f"{name} is not in the library: give a name from `voxkit voices list`.")
-    try:
-        path.unlink()
-    except OSError as error:
-        raise VoiceError(f"{path} cannot be removed: {error.strerror or error}.") from None
-    return path

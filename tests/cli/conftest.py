@@ -16,7 +16,7 @@ import pytest
 from fake_engine import fake_checkpoint, voice
 
 import voxkit
-import voxkit.voice
+import voxkit.library
 from voxkit.audio import Audio, write_audio
 from voxkit.cli.app import run
 from voxkit.voice import save_voice
@@ -61,7 +61,7 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     builtin.mkdir()
     for name, pitch in (("anna", 220.0), ("bert", 110.0)):
         save_voice(voice(name, pitch), builtin / f"{name}.safetensors")
-    monkeypatch.setattr(voxkit.voice, "BUILTIN_FOLDER", builtin)
+    monkeypatch.setattr(voxkit.library, "BUILTIN_FOLDER", builtin)
     monkeypatch.setenv("VOXKIT_HOME", str(home))
     return home / "voices"
 
@@ -108,8 +108,8 @@ def process(library: Path, tmp_path: Path) -> Callable[..., subprocess.Popen[byt
 
     def start(words: str, **options: Any) -> subprocess.Popen[bytes]:
         code = (
-            "import fake_engine, pathlib, voxkit.voice; fake_engine.install(); "
-            f"voxkit.voice.BUILTIN_FOLDER = pathlib.Path({str(tmp_path / 'builtin')!r}); "
+            "import fake_engine, pathlib, voxkit.library; fake_engine.install(); "
+            f"voxkit.library.BUILTIN_FOLDER = pathlib.Path({str(tmp_path / 'builtin')!r}); "
             "from voxkit.cli.app import main; main()"
         )
         shell = words.replace("voxkit ", f'{sys.executable} -c "$CODE" ')

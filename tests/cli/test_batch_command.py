@@ -200,9 +200,9 @@ def test_a_voice_that_was_cloned_anew_makes_its_lines_again(
     assert counts(vox, "-v", "me") == (0, 1, 0, 0)
     from fake_engine import voice
 
-    from voxkit.voice import library_path, save_voice
+    from voxkit.library import add_voice
 
-    save_voice(voice("me", 300.0), library_path("me"), force=True)
+    add_voice(voice("me", 300.0), force=True)
     assert counts(vox, "-v", "me") == (1, 0, 0, 0)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 import voxkit
 from voxkit.audio import read_audio
-from voxkit.voice import BUILTIN_FOLDER
+from voxkit.library import BUILTIN_FOLDER
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "voxkit" / "assets" / "voxkit-en"

@@ -58,8 +58,9 @@ class Wanted:
 def wanted_voice(name: str | None, ref_audio: Path | None, ref_text: str | None) -> Wanted:
     """Look up `--voice` or read `--ref-audio`.  Raises `VoiceError` or `AudioError`."""
     from voxkit.audio import read_audio
+    from voxkit.library import voice_path
     from voxkit.reference import reference_clip
-    from voxkit.voice import load_voice, voice_path
+    from voxkit.voice import load_voice
 
     if ref_audio is None:
         if ref_text is not None:
@@ -94,7 +95,7 @@ def _checked_transcript(text: str) -> str:
 
 def known_names() -> list[str]:
     """Return the names of all voices that can be used, for shell completion."""
-    from voxkit.voice import list_voices
+    from voxkit.library import list_voices
 
     return [info.name for info in list_voices() if info.problem is None]
 
@@ -123,7 +124,8 @@ def clone(
     """
     from voxkit import checkpoint
     from voxkit.files import output_error
-    from voxkit.voice import library_path, list_voices, save_voice
+    from voxkit.library import library_path, list_voices
+    from voxkit.voice import save_voice
 
     out = Output(quiet, json)
     path = library_path(name)
@@ -154,7 +156,7 @@ def _group() -> None:
 @app.command("list")
 def list_all(json: flags.JsonFlag = False) -> None:
     """List your voices and the built-in ones."""
-    from voxkit.voice import list_voices
+    from voxkit.library import list_voices
 
     found = list_voices()
     if json:
@@ -175,7 +177,8 @@ def list_all(json: flags.JsonFlag = False) -> None:
 @app.command()
 def show(name: flags.VoiceArgument, json: flags.JsonFlag = False) -> None:
     """Show what is known about one voice."""
-    from voxkit.voice import voice_info, voice_path
+    from voxkit.library import voice_path
+    from voxkit.voice import voice_info
 
     out = Output()
     facts = _facts(voice_info(voice_path(name)))
@@ -195,7 +198,7 @@ def rm(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Remove one of your voices; built-in ones stay.  Asks first on a terminal."""
-    from voxkit.voice import library_path, remove_voice
+    from voxkit.library import library_path, remove_voice
 
     out = Output()
     path = library_path(name)

@@ -1,0 +1,101 @@
+"""Mixes voices: `ann(2)+bob(1)` is a voice between Ann's and Bob's, nearer to Ann's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from voxkit.errors import VoiceError
+from voxkit.voice import Voice
+
+Weighted = tuple[Voice, float]
+_PART = re.compile(r"\s*(?P<name>\w[\w-]*)\s*(?:\((?P<weight>[^()]*)\))?\s*")
+_MOST_PARTS, _MOST_WEIGHT = 16, 1000.0
+
+
+def is_mix(words: str) -> bool:
+    """Say whether a name is meant as a mix; no voice of the library has such a name."""
+    return any(mark in words for mark in "+()")
+
+
+def read_mix(words: str) -> tuple[tuple[str, float], ...]:
+    """Read `ann(2)+bob` as names with weights that sum to 1.  Raises `VoiceError`."""
+    weights: dict[str, float] = {}
+    for part in words.split("+"):
+        match = _PART.fullmatch(part)
+        weight = 1.0
+        if match and match["weight"] is not None:
+            plain = re.fullmatch(r"\d{1,4}(\.\d{1,6})?", match["weight"].strip(), re.ASCII)
+            weight = float(plain[0]) if plain else 0.0
+        if not match or not 0 < weight <= _MOST_WEIGHT:
+            raise VoiceError(
+                f"{words[:80]!r} is no mix of voices: write it like ann(2)+bob(1), with weights "
+                "above 0."
+            )
+        weights[match["name"]] = weights.get(match["name"], 0.0) + weight
+    if len(weights) > _MOST_PARTS:
+        raise VoiceError(f"{len(weights)} voices are too many: mix at most {_MOST_PARTS}.")
+    total = sum(weights.values())
+    return tuple((name, weight / total) for name, weight in weights.items())
+
+
+def mixed(parts: Sequence[Weighted], *, name: str) -> Voice:
+    """Return a voice between others of one model, with weights that sum to 1.
+
+    Speaker vectors and attributes are averaged, those on a scale of ratios geometrically.  The
+    prompt, which cannot be, is the heaviest voice's; with no recording of its own, a mix belongs
+    to its model.  Raises `VoiceError` for voices of different models.
+    """
+    heaviest = max(parts, key=lambda part: part[1])[0]
+    for voice, _ in parts:
+        if voice.made_by != heaviest.made_by or voice.speaker.shape != heaviest.speaker.shape:
+            raise VoiceError(
+                f"{voice.name!r} and {heaviest.name!r} are voices of different models, "
+                f"{voice.made_by} and {heaviest.made_by}: mix voices of one model."
+            )
+    weights = np.array([weight for _, weight in parts])
+    vectors = np.stack([voice.speaker for voice, _ in parts])
+    speaker = weights @ vectors
+    length = float(np.linalg.norm(speaker))
+    if length < 1e-3 * float(np.linalg.norm(heaviest.speaker)):
+        raise VoiceError(f"The voices in {name} are opposites that leave nothing: change a weight.")
+    speaker *= float(weights @ np.linalg.norm(vectors, axis=1)) / length
+    known = set.intersection(*(set(voice.attributes) for voice, _ in parts))
+    of = "+".join(f"{voice.name}({weight:.3g})" for voice, weight in parts)
+    languages = {voice.language for voice, _ in parts}
+    return Voice(
+        name=name,
+        made_by=heaviest.made_by,
+        transcript=heaviest.transcript,
+        attributes={
+            key: _mean(key, [voice.attributes[key] for voice, _ in parts], weights)
+            for key in heaviest.attributes
+            if key in known
+        },
+        language=heaviest.language if len(languages) == 1 else None,
+        description=f"A mix: {of}",
+        source=_joined(parts, lambda voice: voice.source),
+        licence=_joined(parts, lambda voice: voice.licence),
+        consent=_joined(parts, lambda voice: voice.consent),
+        creation={"how": "mix", "of": of},
+        pitch_factor=_mean("_hz", [voice.pitch_factor for voice, _ in parts], weights),
+        rate_factor=_mean("_hz", [voice.rate_factor for voice, _ in parts], weights),
+        tokens=heaviest.tokens,
+        mel=heaviest.mel,
+        speaker=speaker.astype(np.float32),
+    )
+
+
+def _mean(key: str, values: Sequence[float], weights: np.ndarray) -> float:
+    """Average one attribute: pitches and rates by their ratios, the rest as they are."""
+    if key.endswith(("_hz", "_s")) and min(values) > 0:
+        return float(np.exp(weights @ np.log(values)))
+    return float(weights @ np.array(values))
+
+
+def _joined(parts: Sequence[Weighted], say: Callable[[Voice], str | None]) -> str | None:
+    """Name what applies to several voices, each once."""
+    said = dict.fromkeys(words for voice, _ in parts if (words := say(voice)))
+    return "; ".join(said) or None
