@@ -34,7 +34,7 @@ FAMILIES: tuple[Family, ...] = typing.get_args(Family)
 
 # The numbers each family can be given exactly, by conditioning or by processing what it made.
 NUMERIC: Mapping[Family, tuple[str, ...]] = {
-    "native": ("rate", "pitch_st", "pitch_range", "energy_db", "pause"),
+    "native": ("rate", "pitch_st", "pitch_range", "energy_db", "pause", "whisper"),
     "cosyvoice2": ("rate", "energy_db", "pause"),
     "cosyvoice3": ("rate", "energy_db", "pause"),
 }
@@ -162,6 +162,7 @@ class Controls:
     pitch_range: float = 1.0
     energy_db: float = 0.0
     pause: float = 1.0
+    whisper: bool = False  # speech without voice, made of breath
 
 
 @dataclass(frozen=True)
@@ -226,7 +227,7 @@ def _effect(
 
 def render(style: Style, family: Family) -> Rendering:
     """Work out what a model of `family` is told to speak in this style."""
-    wanted = {name: float(getattr(style, name)) for name in Controls.__dataclass_fields__}
+    wanted = {name: float(getattr(style, name)) for name in _NAMES}
     open_fields = {name for name in wanted if name not in {*style.said, *style.settings()}}
     approximated: list[str] = []
     unsupported: list[str] = []
@@ -248,16 +249,17 @@ def render(style: Style, family: Family) -> Rendering:
         _near(tell("emotion", style.emotion), used, approximated, unsupported)
     if style.voicing != "normal" and asked != "voicing":
         used = _approximate(wanted, VOICING_NUMBERS[style.voicing], 1.0, open_fields, family)
-        _near(tell("voicing", style.voicing), used, approximated, unsupported)
+        if style.voicing != "whisper" or "whisper" not in NUMERIC[family]:
+            _near(tell("voicing", style.voicing), used, approximated, unsupported)
     elif asked == "voicing" and style.voicing == "whisper":
         approximated.append("voicing whisper: asked for as a very soft voice")
     for name, value in wanted.items():
         if value != getattr(NEUTRAL, name) and name not in NUMERIC[family]:
             unsupported.append(tell(name, value))
             wanted[name] = getattr(NEUTRAL, name)
-    return Rendering(
-        family, instruction, Controls(**wanted), tuple(approximated), tuple(unsupported)
-    )
+    whisper = style.voicing == "whisper" and "whisper" in NUMERIC[family]
+    controls = Controls(**wanted, whisper=whisper)
+    return Rendering(family, instruction, controls, tuple(approximated), tuple(unsupported))
 
 
 def _request(style: Style, family: Family) -> tuple[str | None, str | None]:

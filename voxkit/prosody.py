@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,6 +21,24 @@ _CENTRE = np.array([12.0, math.log(148.0), 0.2, 0.0])
 _SPREAD = np.array([3.0, 0.35, 0.1, 0.4])
 _SEMITONE = math.log(2) / 12
 _DB = 20 / math.log(10)
+
+
+@dataclass(frozen=True)
+class Pitch:
+    """How the pitch of speech is changed where its waveform is made."""
+
+    factor: float = 1.0  # of every f0
+    spread: float = 1.0  # of the distances from the centre, in semitones
+    centre_hz: float = 148.0  # what stays where it is when the spread changes
+    whisper: bool = False  # no tone at all, only breath
+
+    @property
+    def is_natural(self) -> bool:
+        """Whether nothing is changed."""
+        return self.factor == self.spread == 1.0 and not self.whisper
+
+
+NATURAL = Pitch()
 
 
 def measure(

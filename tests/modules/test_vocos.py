@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from voxkit.modules.vocos import SUBFRAMES, Vocos, VocosState
+from voxkit.modules.vocos import SUBFRAMES, Vocos, VocosState, bend
+from voxkit.prosody import NATURAL, Pitch
 
 SPEC, MEL = tiny.SPEC.vocoder, tiny.MEL
 SUBHOP = MEL.hop // SUBFRAMES
@@ -54,10 +55,12 @@ def delay(model: Vocos) -> int:
     return 3 * SUBHOP if model.spec.head == "source-filter" else (MEL.n_fft - MEL.hop) // 2
 
 
-def in_pieces(model: Vocos, x: Tensor, state: VocosState, seed: int) -> Tensor:
+def in_pieces(
+    model: Vocos, x: Tensor, state: VocosState, seed: int, pitch: Pitch = NATURAL
+) -> Tensor:
     made, frames = [], x.shape[2]
     for start, end in tiny.cuts(frames, np.random.default_rng(seed), 7):
-        wav, state = model.step(x[:, :, start:end], state, end == frames)
+        wav, state = model.step(x[:, :, start:end], state, end == frames, pitch)
         made.append(wav)
     return torch.cat(made, dim=1)
 
@@ -180,10 +183,39 @@ def test_the_voice_has_the_pitch_that_it_is_given(hertz: float) -> None:
 
 def test_a_pitch_factor_raises_the_pitch() -> None:
     model, x = steady(120.0), torch.zeros(1, MEL.bins, 80)
-    wav, _ = model.step(x, model.init_state(1, tiny.seeded(0)), True, pitch_factor=1.5)
+    wav, _ = model.step(x, model.init_state(1, tiny.seeded(0)), True, Pitch(factor=1.5))
     plain, _ = model.step(x, model.init_state(1, tiny.seeded(0)), True)
     assert spectrum(wav)[180] > 5 * spectrum(wav)[120]
     assert spectrum(plain)[120] > 5 * spectrum(plain)[180]
+
+
+def test_a_spread_stretches_the_pitch_about_its_centre_in_semitones() -> None:
+    f0 = torch.tensor([[100.0, 200.0, 400.0]])
+    assert torch.allclose(
+        bend(f0, Pitch(spread=0.5, centre_hz=200.0)), torch.tensor([[141.42, 200.0, 282.84]])
+    )
+    assert torch.allclose(bend(f0, Pitch(factor=2.0)), 2 * f0)
+    assert bend(f0, NATURAL) is f0
+
+
+def test_a_whisper_has_the_sounds_of_speech_and_no_tone() -> None:
+    model, x = steady(120.0), torch.zeros(1, MEL.bins, 200)
+    whisper, _ = model.step(x, model.init_state(1, tiny.seeded(0)), True, Pitch(whisper=True))
+    plain, _ = model.step(x, model.init_state(1, tiny.seeded(0)), True)
+    assert plain.shape == whisper.shape
+    tones = [spectrum(wav)[120 * torch.arange(5, 20)].mean() for wav in (plain, whisper)]
+    between = [spectrum(wav)[60 + 120 * torch.arange(5, 20)].mean() for wav in (plain, whisper)]
+    assert tones[0] > 10 * between[0]
+    assert 0.5 < tones[1] / between[1] < 2
+    assert 0.3 < whisper.square().mean().sqrt() / plain.square().mean().sqrt() < 3
+
+
+@pytest.mark.parametrize("pitch", [Pitch(whisper=True), Pitch(factor=1.3, spread=1.2)])
+def test_a_changed_pitch_in_pieces_equals_the_whole(pitch: Pitch) -> None:
+    model, x = net().eval().requires_grad_(False), mel(31)
+    whole, _ = model.step(x, model.init_state(1, tiny.seeded(9)), True, pitch)
+    made = in_pieces(model, x, model.init_state(1, tiny.seeded(9)), 0, pitch)
+    torch.testing.assert_close(made, whole, atol=2e-3 * float(whole.abs().max()), rtol=0)
 
 
 def test_without_voicing_only_noise_is_left() -> None:

@@ -150,5 +150,7 @@ def _print_models(out: Output, style: Style) -> None:
 
 def _controls(told: Rendering) -> str:
     found = dataclasses.asdict(told.controls)
+    whisper = found.pop("whisper")
     parts = [tell(name, v) for name, v in found.items() if v != getattr(NEUTRAL, name)]
+    parts += ["whisper: breath in place of voice"] if whisper else []
     return ", ".join(parts) or "nothing"

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from voxkit.modules.temporal import CausalTemporalBlock
 from voxkit.modules.torchaudio_cpu import make_importable
+from voxkit.prosody import NATURAL, Pitch
 from voxkit.spec import MelSpec, VocosSpec
 
 SUBFRAMES = 4  # f0 values and filters per mel frame
@@ -34,6 +35,8 @@ class Excitation:
     f0: Tensor  # (B, 4F) Hz, meaningful where voiced
     voiced: Tensor  # (B, 4F) 0 or 1
     noise: Tensor  # (B, S) unit variance
+    pitch: Pitch = NATURAL
+    breath: Tensor | None = None  # (B, S) unit variance; excites in place of the pulses
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class Vocos(nn.Module):
         )
 
     def step(
-        self, mel: Tensor, state: VocosState, last: bool, pitch_factor: float = 1.0
+        self, mel: Tensor, state: VocosState, last: bool, pitch: Pitch = NATURAL
     ) -> tuple[Tensor, VocosState]:
         """Vocode the next piece: mel (B, M, F) normalised → wav (B, S), the state.
 
@@ -102,11 +105,11 @@ class Vocos(nn.Module):
             return empty, VocosState(seen, state.blocks, state.head, state.generator)
         features, blocks = self._features(seen, state.blocks)
         f0, voiced = self.read_pitch(features)
-        f0 = f0 * pitch_factor
         hop = self.mel.hop // SUBFRAMES
         samples = f0.shape[1] * hop
-        noise = torch.randn(mel.shape[0], samples, generator=state.generator).to(mel.device)
-        excitation = Excitation(f0, (voiced > 0.5).to(f0), noise)
+        shape = (mel.shape[0], samples, 1 + pitch.whisper)  # in the order of time
+        noise, *breath = torch.randn(shape, generator=state.generator).to(mel.device).unbind(2)
+        excitation = Excitation(f0, (voiced > 0.5).to(f0), noise, pitch, *breath)
         wav, head = self.head.step(features, excitation, state.head, last)
         return wav, VocosState(seen[:, :, -6:], blocks, head, state.generator)
 
@@ -227,7 +230,10 @@ class SourceFilterHead(nn.Module):
             x, past = block.step(x, past)
             pasts.append(past)
         bands = self.out(self.norm(x)).unflatten(-1, (2, self.bands)) - 3.0  # natural-log gain
-        pulse, phase = self._pulses(f0, voiced, state)
+        heard = bend(f0, excitation.pitch)
+        pulse, phase = self._pulses(heard, voiced, state)
+        if excitation.breath is not None:
+            pulse = excitation.breath * _glide(voiced, state.voiced, self.hop)
         source = torch.stack([pulse, excitation.noise], dim=1)
         lag = self.window_length - self.hop
         if last:
@@ -236,6 +242,8 @@ class SourceFilterHead(nn.Module):
         source = torch.cat([state.source, source], dim=2)
         frames = source.unfold(2, self.window_length, self.hop) * self.window  # (B, 2, 4F, W)
         spectrum = torch.fft.rfft(frames, n=self.fft)
+        if excitation.breath is not None:
+            spectrum = spectrum * self._tilt(spectrum)
         response = torch.polar((bands @ self.attenuation).exp(), bands @ self.phase)
         filtered = (spectrum * response.transpose(1, 2)).sum(1)
         pieces = torch.fft.irfft(filtered, n=self.fft) / 2  # hann at a quarter hop sums to 2
@@ -243,7 +251,7 @@ class SourceFilterHead(nn.Module):
         skip = max(0, min(lag - state.emitted, wav.shape[1]))
         after = HeadState(
             blocks=tuple(pasts),
-            f0=f0[:, -1:],
+            f0=heard[:, -1:],
             voiced=voiced[:, -1:],
             phase=phase,
             source=source[:, :, -lag:],
@@ -254,13 +262,7 @@ class SourceFilterHead(nn.Module):
 
     def _pulses(self, f0: Tensor, voiced: Tensor, state: HeadState) -> tuple[Tensor, Tensor]:
         """Band-limited pulses of unit power: Σ_{k=1..K} cos kφ in closed form (Dirichlet)."""
-        ramp = torch.arange(1, self.hop + 1, device=f0.device, dtype=f0.dtype) / self.hop
-
-        def glide(values: Tensor, before: Tensor) -> Tensor:
-            start = torch.cat([before, values[:, :-1]], dim=1)[..., None]
-            return (start + (values[..., None] - start) * ramp).flatten(1)
-
-        hertz = glide(f0, state.f0)
+        hertz = _glide(f0, state.f0, self.hop)
         cycles = torch.cumsum(hertz.double() / self.rate, dim=1) + state.phase
         cycles = cycles - cycles.floor()
         half = (math.pi * cycles).to(f0.dtype)
@@ -270,8 +272,32 @@ class SourceFilterHead(nn.Module):
         sine = torch.where(at_peak, torch.full_like(sine, 1e-4), sine)
         train = torch.sin((2 * harmonics + 1) * half) / (2 * sine) - 0.5
         train = torch.where(at_peak, harmonics, train)
-        train = train * torch.sqrt(2 / harmonics) * glide(voiced, state.voiced)
+        train = train * torch.sqrt(2 / harmonics) * _glide(voiced, state.voiced, self.hop)
         return train, cycles[:, -1:]
+
+    def _tilt(self, spectrum: Tensor) -> Tensor:
+        """Response (2, 1, N/2 + 1) for pulses and noise that gives breath the tilt of a whisper.
+
+        A whisper lacks the strong low end of voice: Ito, Takeda and Itakura 2005, "Analysis and
+        recognition of whispered speech" (Speech Communication 45).
+        """
+        turn = torch.linspace(0, math.pi, spectrum.shape[-1], device=spectrum.device)
+        tilt = 1 - 0.8 * torch.polar(torch.ones_like(turn), -turn)
+        return torch.stack([tilt, torch.ones_like(tilt)])[:, None]
+
+
+def bend(f0: Tensor, pitch: Pitch) -> Tensor:
+    """f0 in Hz → f0 in Hz: spread about its centre in semitones, then moved."""
+    if pitch.spread != 1.0:
+        f0 = pitch.centre_hz * (f0 / pitch.centre_hz) ** pitch.spread
+    return f0 if pitch.factor == 1.0 else f0 * pitch.factor
+
+
+def _glide(values: Tensor, before: Tensor, hop: int) -> Tensor:
+    """Values (B, n) and the one before them (B, 1) → samples (B, n · hop) on straight lines."""
+    ramp = torch.arange(1, hop + 1, device=values.device, dtype=values.dtype) / hop
+    start = torch.cat([before, values[:, :-1]], dim=1)[..., None]
+    return (start + (values[..., None] - start) * ramp).flatten(1)
 
 
 @dataclass(frozen=True)

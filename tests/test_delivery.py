@@ -1,0 +1,74 @@
+"""A sentence's delivery: the style, the markup and the voice come together in exact numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tiny
+
+from voxkit.delivery import Delivery, deliver
+from voxkit.options import Options
+from voxkit.prosody import NATURAL, Pitch
+from voxkit.style import NEUTRAL, PLAIN, Manner, Style
+from voxkit.text import Sentence
+
+
+def of(style: Style = NEUTRAL, manner: Manner = PLAIN, **facts: bool) -> Delivery:
+    sentence = Sentence("Hello.", facts.get("ends", False), "Hello.", facts.get("cut", False))
+    sentence = Sentence(sentence.text, sentence.paragraph_end, "Hello.", sentence.cut, manner)
+    return deliver(sentence, style, "native", tiny.voice(), Options())
+
+
+def test_nothing_asked_for_changes_nothing() -> None:
+    plain = of()
+    assert (plain.speed, plain.gain, plain.instruction) == (1.0, 1.0, None)
+    assert plain.pitch.is_natural
+    assert NATURAL.is_natural
+
+
+def test_rate_and_pitch_of_style_markup_and_voice_multiply() -> None:
+    sentence = Sentence("Hello.", False, "Hello.", manner=Manner(rate=1.5, pitch_st=4.0))
+    voice = tiny.voice(pitch_factor=1.1, rate_factor=0.9)
+    style = Style(rate=0.8, pitch_st=8.0, said=("rate", "pitch_st"))
+    made = deliver(sentence, style, "native", voice, Options(speed=2.0))
+    assert made.speed == pytest.approx(2.0 * 0.8 * 1.5 * 0.9)
+    assert made.pitch.factor == pytest.approx(2.0 * 1.1)
+
+
+def test_pitch_is_spread_about_the_median_of_the_voice() -> None:
+    assert of(Style(pitch_range=0.5)).pitch == Pitch(spread=0.5, centre_hz=150.0)
+
+
+@pytest.mark.parametrize(
+    ("facts", "pause_ms"), [({}, 200.0), ({"ends": True}, 400.0), ({"cut": True}, 50.0)]
+)
+def test_pauses_grow_with_the_style(facts: dict[str, bool], pause_ms: float) -> None:
+    assert of(**facts).pause_ms == pause_ms
+    assert of(Style(pause=1.5), **facts).pause_ms == 1.5 * pause_ms
+
+
+def test_a_model_that_knows_the_request_is_told_in_words() -> None:
+    sentence = Sentence("Hello.", False, "Hello.")
+    made = deliver(sentence, Style(emotion="sad"), "cosyvoice3", tiny.voice(), Options())
+    assert made.instruction == "请非常伤心地说一句话。"
+
+
+@pytest.mark.parametrize("energy_db", [-20.0, -3.0, 3.0])
+def test_loudness_changes_by_its_decibels(energy_db: float) -> None:
+    quiet = 0.2 * np.sin(np.arange(1000, dtype=np.float32))
+    made = of(Style(energy_db=energy_db)).level(quiet)
+    assert made.dtype == np.float32
+    np.testing.assert_allclose(made, quiet * 10 ** (energy_db / 20), rtol=1e-5)
+
+
+def test_what_is_made_louder_never_clips() -> None:
+    loud = np.linspace(-1, 1, 999, dtype=np.float32)
+    made = of(Style(energy_db=12.0)).level(loud)
+    assert np.abs(made).max() <= 1.0
+    assert (np.diff(made) >= 0).all()
+    assert len(np.unique(made[np.abs(loud) < 0.5])) == (np.abs(loud) < 0.5).sum()  # no flat top
+
+
+def test_without_a_change_of_loudness_samples_stay_as_they_are() -> None:
+    samples = np.array([-1.5, -0.9, 0.0, 0.5, 1.2], np.float32)
+    assert (of().level(samples) == np.clip(samples, -1, 1)).all()

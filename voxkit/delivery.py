@@ -1,0 +1,62 @@
+"""How one sentence is delivered: what the model is told, and what is done to the sound it makes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from voxkit.instruct import Family, render
+from voxkit.options import Options
+from voxkit.prosody import Pitch
+from voxkit.style import Style
+from voxkit.text import Sentence
+from voxkit.voice import Voice
+
+_KNEE = 0.8  # of full scale; what is louder is bent towards full scale and never reaches it
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """The exact numbers of one sentence."""
+
+    speed: float  # 2 halves the duration
+    pitch: Pitch
+    gain: float  # factor of the samples
+    pause_ms: float  # silence after it, in case another sentence follows
+    instruction: str | None  # in the words that the model was trained on
+
+    def level(self, samples: np.ndarray) -> np.ndarray:
+        """Bring samples (s,) to their loudness, in [-1, 1]; what is made louder never clips."""
+        if self.gain == 1.0:
+            return np.clip(samples, -1.0, 1.0)
+        samples = samples * np.float32(self.gain)
+        over = np.maximum(np.abs(samples) - np.float32(_KNEE), 0)
+        bent = np.float32(_KNEE) + np.float32(1 - _KNEE) * np.tanh(over / np.float32(1 - _KNEE))
+        return np.where(over > 0, np.copysign(bent, samples), samples)
+
+
+def deliver(
+    sentence: Sentence, style: Style, family: Family, voice: Voice, options: Options
+) -> Delivery:
+    """Work out how a sentence is delivered by a voice in the style of a request."""
+    told = render(sentence.manner.over(style), family)
+    numbers = told.controls
+    return Delivery(
+        speed=options.speed * numbers.rate * voice.rate_factor,
+        pitch=Pitch(
+            factor=2 ** (numbers.pitch_st / 12) * voice.pitch_factor,
+            spread=numbers.pitch_range,
+            centre_hz=voice.attributes.get("pitch_hz", Pitch.centre_hz),
+            whisper=numbers.whisper,
+        ),
+        gain=10 ** (numbers.energy_db / 20),
+        pause_ms=_pause_ms(sentence, options) * numbers.pause,
+        instruction=told.instruction,
+    )
+
+
+def _pause_ms(sentence: Sentence, options: Options) -> float:
+    """Silence after a sentence: more after a paragraph, little inside one that was cut."""
+    factor = 2.0 if sentence.paragraph_end else 0.25 if sentence.cut else 1.0
+    return options.sentence_pause_ms * factor
