@@ -97,7 +97,13 @@ def fake_checkpoint() -> types.ModuleType:
     loads: list[tuple[str, str, int | None]] = []
 
     def load(
-        model: str = "voxkit-en", *, device: str = "auto", threads: int | None = None
+        model: str = "voxkit-en",
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        offline: bool = False,
+        compat: bool = False,
+        watcher: object = None,
     ) -> FakeEngine:
         loads.append((model, device, threads))
         if model != "voxkit-en":

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,6 +73,9 @@ def load(
     it.  `compat` follows the quirks of a family's public implementation.  Raises `ModelError` in
     one sentence for an unknown, absent or damaged model.
     """
+    from voxkit.download import Unwatched
+
+    watcher = watcher or Unwatched()
     folder = _find(model, offline, watcher)
     family = catalogue.family_of(folder)
     import torch
@@ -78,14 +83,15 @@ def load(
     if threads is not None:
         torch.set_num_threads(threads)
     if family in ("cosyvoice2", "cosyvoice3"):
-        return _load_cosyvoice(folder, family, _device(device), compat)
+        made = partial(_convert, str(model), watcher)
+        return _load_cosyvoice(folder, family, made, _device(device), compat)
     spec = read_spec(folder / "config.json")
     if not isinstance(spec, ModelSpec):
         raise ModelError(f"{folder / 'config.json'} is of the {spec.family} family without files.")
     return _load_native(spec, folder, _device(device))
 
 
-def _find(model: str | Path, offline: bool, watcher: Watcher | None) -> Path:
+def _find(model: str | Path, offline: bool, watcher: Watcher) -> Path:
     """Return the folder of a model, fetching it if need be."""
     name, folder = str(model), Path(model).expanduser()
     bundled = {p.name for p in _ASSETS.iterdir() if (p / "config.json").is_file()} | {BUNDLED}
@@ -103,19 +109,31 @@ def _find(model: str | Path, offline: bool, watcher: Watcher | None) -> Path:
             "`voxkit models list` shows all that are here."
         )
     from voxkit import hub
-    from voxkit.download import Unwatched
 
-    return hub.locate(name) or hub.pull(name, offline=offline, watcher=watcher or Unwatched())
+    return hub.locate(name) or hub.pull(name, offline=offline, watcher=watcher)
 
 
-def _load_cosyvoice(folder: Path, family: str, device: torch.device, compat: bool) -> Engine:
+def _convert(name: str, watcher: Watcher, folder: Path, target: Path) -> None:
+    """Convert a CosyVoice folder, telling `watcher` how far it is."""
+    from voxkit import cosyvoice
+
+    size = sum(path.stat().st_size for path in folder.glob("*.pt"))
+    watcher.convert(name, size, target.parent)
+    cosyvoice.convert(folder, target, watcher.advance)
+
+
+def _load_cosyvoice(
+    folder: Path,
+    family: str,
+    convert: Callable[[Path, Path], None],
+    device: torch.device,
+    compat: bool,
+) -> Engine:
     """Build the CosyVoice family, converting its weights the first time."""
     from voxkit import conversion, cosyvoice
     from voxkit.engine import Engine, Parts
 
-    converted = conversion.converted(
-        folder, family, cosyvoice.convert, version=cosyvoice.CONVERTER_VERSION
-    )
+    converted = conversion.converted(folder, family, convert, version=cosyvoice.CONVERTER_VERSION)
     made = cosyvoice.load(folder, converted, device=device, compat=compat)
     parts = Parts(made.frontend, made.tokenizer, made.generator, made.decoder, made.vocoder)
     return Engine(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -96,13 +96,15 @@ def networks(spec: CosyVoiceSpec) -> dict[str, tuple[nn.Module, Names, str]]:
         }
 
 
-def convert(folder: Path, target: Path) -> None:
+def convert(folder: Path, target: Path, done: Callable[[int], None] = lambda size: None) -> None:
     """Write the weights of a hub folder into `target`, one safetensors file a part.
 
+    `done` is told the size of each file when it is converted.
     Raises `ModelError` naming the file and the tensor that is missing, unknown or misshapen.
     """
     for part, (network, names, file) in networks(spec_of(folder)).items():
         save_file(read_weights(folder / file, network, names), target / f"{part}.safetensors")
+        done((folder / file).stat().st_size)
 
 
 def load(folder: Path, converted: Path, *, device: torch.device, compat: bool = False) -> CosyVoice:

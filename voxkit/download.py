@@ -30,6 +30,9 @@ class Watcher(Protocol):
     def begin(self, model: str, files: int, size: int, folder: Path) -> None:
         """Hear, before the first byte, that `size` bytes in `files` files go below `folder`."""
 
+    def convert(self, model: str, size: int, folder: Path) -> None:
+        """Hear that `size` bytes are about to be converted, once, into `folder`."""
+
     def step(self, words: str, size: int, done: int) -> None:
         """Hear that work on `size` bytes starts, or starts over, with `done` of them behind it."""
 
@@ -42,6 +45,9 @@ class Unwatched:
 
     def begin(self, model: str, files: int, size: int, folder: Path) -> None:
         """Ignore the start."""
+
+    def convert(self, model: str, size: int, folder: Path) -> None:
+        """Ignore a conversion."""
 
     def step(self, words: str, size: int, done: int) -> None:
         """Ignore a step."""

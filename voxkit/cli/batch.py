@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from voxkit.cli import flags
+from voxkit.cli.hub import load_model
 from voxkit.cli.manifest import (
     Entry,
     Job,
@@ -197,6 +198,8 @@ def batch(
     model: flags.ModelFlag = flags.DEFAULT_MODEL,
     device: flags.DeviceFlag = flags.Device.auto,
     threads: flags.ThreadsFlag = None,
+    offline: flags.OfflineFlag = False,
+    compat: flags.CompatFlag = False,
     json: flags.JsonFlag = False,
     quiet: flags.QuietFlag = False,
 ) -> None:
@@ -225,15 +228,16 @@ def batch(
     wanted = wanted_voice(voice, ref_audio, ref_text)
     _check_folder(output, make=not dry_run)
     manifest = Manifest(output)
-    from voxkit import checkpoint
-
-    with out.bar("Loading the model", None):
-        engine = checkpoint.load(model, device=str(device), threads=threads)
+    engine = load_model(
+        out, model, device=str(device), threads=threads, offline=offline, compat=compat
+    )
+    with out.bar("Hearing the voice", None):
         wanted = wanted.on(engine)
     assert wanted.voice is not None  # Wanted.on always finds or makes one
     facts = {
         "voice": wanted.content,
-        "model": [engine.fingerprint, engine.spec.name, engine.spec.revision],
+        "model": [engine.fingerprint, engine.spec.name, engine.spec.revision]
+        + (["compat"] if compat else []),
         "options": dataclasses.asdict(dataclasses.replace(options, seed=0)),
         "format": extension,
         "sample_rate": sample_rate,

@@ -15,6 +15,7 @@ from voxkit.cli.output import Bar, Output
 from voxkit.errors import ModelError
 
 if TYPE_CHECKING:
+    from voxkit.engine import Engine
     from voxkit.hub import HubInfo
 
 
@@ -43,22 +44,21 @@ NameArgument = Annotated[
         autocompletion=_complete_name,
     ),
 ]
-OfflineFlag = Annotated[
-    bool,
-    typer.Option("--offline", help="Use what is on this machine; never the network."),
-]
 
 
 class Watch:
-    """Shows a download: one sentence before it starts, then a bar for each file."""
+    """Shows a download or a conversion: one sentence before it starts, then a bar for each file."""
 
-    def __init__(self, out: Output) -> None:
-        self._out = out
+    def __init__(self, out: Output, words: str = "") -> None:
+        """With `words`, show them until there is something to watch."""
+        self._out, self._words = out, words
         self._open = contextlib.ExitStack()  # the bar on show
         self._bar = Bar()
         self._done = 0
 
     def __enter__(self) -> Self:
+        if self._words:
+            self._open.enter_context(self._out.bar(self._words, None))
         return self
 
     def __exit__(
@@ -77,14 +77,20 @@ class Watch:
         count = "1 file" if files == 1 else f"{files} files"
         self._out.note(f"Fetching {model}: {human(size)} in {count} into {folder}.")
 
-    def step(self, words: str, size: int, done: int) -> None:
-        """Start the bar of the next piece of work."""
+    def convert(self, model: str, size: int, folder: Path) -> None:
+        """Say how much is converted, and where to."""
         from voxkit.hub import human
 
         self._open.close()
+        self._out.note(f"Converting {model} once: {human(size)} into {folder}.")
+        self.step(f"converting {model}", size, 0)
+
+    def step(self, words: str, size: int, done: int) -> None:
+        """Start the bar of the next piece of work."""
+        self._open.close()
         self._done, self._bar = done, Bar()
         if size >= _WORTH_A_BAR:
-            self._bar = self._open.enter_context(self._out.bar(f"{words} ({human(size)})", size))
+            self._bar = self._open.enter_context(self._out.bar(words, size, in_bytes=True))
         self._bar.at(done)
 
     def advance(self, count: int) -> None:
@@ -93,9 +99,27 @@ class Watch:
         self._bar.at(self._done)
 
 
+def load_model(
+    out: Output,
+    model: str,
+    *,
+    device: str,
+    threads: int | None,
+    offline: bool,
+    compat: bool = False,
+) -> Engine:
+    """Load a model and show what takes time: the fetching and converting of a hub model, once."""
+    from voxkit import checkpoint
+
+    with Watch(out, "Loading the model") as watch:
+        return checkpoint.load(
+            model, device=device, threads=threads, offline=offline, compat=compat, watcher=watch
+        )
+
+
 def pull(
     name: NameArgument,
-    offline: OfflineFlag = False,
+    offline: flags.OfflineFlag = False,
     json: flags.JsonFlag = False,
     quiet: flags.QuietFlag = False,
 ) -> None:

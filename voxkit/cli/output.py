@@ -84,15 +84,29 @@ class Output:
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     @contextlib.contextmanager
-    def bar(self, words: str, total: float | None) -> Iterator[Bar]:
-        """Show a progress bar with the remaining time, if stderr is a terminal that wants one."""
+    def bar(self, words: str, total: float | None, *, in_bytes: bool = False) -> Iterator[Bar]:
+        """Show a progress bar with the remaining time, if stderr is a terminal that wants one.
+
+        `in_bytes` adds how many of the bytes are done, and how many a second.
+        """
         if self.quiet or not sys.stderr.isatty():
             yield Bar()
             return
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            ProgressColumn,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
 
-        columns = (TextColumn("{task.description}", markup=False), BarColumn())
-        with Progress(*columns, TimeRemainingColumn(), console=_talk(), transient=True) as progress:
+        columns: list[ProgressColumn] = [TextColumn("{task.description}", markup=False)]
+        columns += [BarColumn(), TimeRemainingColumn()]
+        if in_bytes:
+            columns[2:2] = [DownloadColumn(), TransferSpeedColumn()]
+        with Progress(*columns, console=_talk(), transient=True) as progress:
             yield Bar(progress, progress.add_task(words, total=total))
 
     def _say(self, text: str, title: str = "", style: str = "") -> None:

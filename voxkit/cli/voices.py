@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from voxkit.cli import flags
+from voxkit.cli.hub import load_model
 from voxkit.cli.output import Output
 from voxkit.errors import TextError, VoiceError
 
@@ -115,6 +116,7 @@ def clone(
     model: flags.ModelFlag = flags.DEFAULT_MODEL,
     device: flags.DeviceFlag = flags.Device.auto,
     threads: flags.ThreadsFlag = None,
+    offline: flags.OfflineFlag = False,
     json: flags.JsonFlag = False,
     quiet: flags.QuietFlag = False,
 ) -> None:
@@ -122,7 +124,6 @@ def clone(
 
     A few seconds of clear speech of one person are enough.  Clone only voices that you may.
     """
-    from voxkit import checkpoint
     from voxkit.files import output_error
     from voxkit.library import library_path, list_voices
     from voxkit.voice import save_voice
@@ -139,7 +140,7 @@ def clone(
     except OSError as error:
         raise output_error(path, error) from None
     flags.check_place(path, force=force)
-    engine = checkpoint.load(model, device=str(device), threads=threads)
+    engine = load_model(out, model, device=str(device), threads=threads, offline=offline)
     voice = wanted.on(engine).voice
     assert voice is not None  # Wanted.on always finds or makes one
     save_voice(voice, path, force=force)
