@@ -97,6 +97,39 @@ def test_a_cache_is_left_as_it_was() -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, cache.keys + cache.values, strict=True))
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+@pytest.mark.parametrize("bias", [False, True])
+def test_one_position_after_another_gives_what_the_plain_pass_gives(
+    kv_heads: int, bias: bool
+) -> None:
+    model = net(dataclasses.replace(SPEC, kv_heads=kv_heads, qkv_bias=bias)).eval()
+    x = noise(1, 200)  # more than the memory's first room
+    hidden, full = model.plain(x, model.init_cache(1))
+    made, cache = model(x[:, :3], model.init_cache(1))
+    rows = [made]
+    for position in range(3, 200):
+        y, cache = model(x[:, position : position + 1], cache)
+        rows.append(y)
+    assert cache.length == 200
+    # 1e-5: sums of another length are added up in another order
+    torch.testing.assert_close(torch.cat(rows, dim=1), hidden, atol=1e-5, rtol=0)
+    for kept, whole in zip(cache.keys + cache.values, full.keys + full.values, strict=True):
+        torch.testing.assert_close(kept, whole, atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+def test_two_continuations_of_one_cache_do_not_disturb_each_other() -> None:
+    model, x, other = net().eval(), noise(1, 9), noise(1, 9, seed=1)
+    _, cache = model(x[:, :4], model.init_cache(1))
+    a, b = cache, cache
+    for position in range(4, 9):
+        y, a = model(x[:, position : position + 1], a)
+        _, b = model(other[:, position : position + 1], b)
+    alone = model(x, model.init_cache(1))[0][:, -1:]
+    torch.testing.assert_close(y, alone, atol=1e-5, rtol=0)
+
+
 def test_the_future_does_not_change_the_past() -> None:
     model, x = net().eval(), noise(1, 12)
     other = torch.cat([x[:, :7], noise(1, 5, seed=1)], dim=1)

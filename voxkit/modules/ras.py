@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,14 +30,12 @@ def nucleus(probabilities: Tensor, top_p: float, top_k: int) -> tuple[Tensor, Te
 
     They are taken one by one while those before sum to less than `top_p`, at most `top_k`.
     """
-    ordered, ids = probabilities.sort(descending=True, stable=True)
-    total, count = torch.zeros((), dtype=ordered.dtype), 0
-    for value in ordered[:top_k]:
-        if total >= top_p:
-            break
-        total = total + value
-        count += 1
-    return ids[:count], ordered[:count]
+    least = probabilities.topk(min(top_k, probabilities.shape[0])).values[-1]
+    likely = (probabilities >= least).nonzero()[:, 0]  # `topk` alone would break ties by chance
+    ordered, order = probabilities[likely].sort(descending=True, stable=True)
+    totals = np.cumsum(ordered[:top_k].numpy())  # one after the other, each rounded to float32
+    count = 1 + int((totals[:-1] < top_p).sum())
+    return likely[order[:count]], ordered[:count]
 
 
 def repetition_aware(
