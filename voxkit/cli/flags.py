@@ -192,14 +192,30 @@ ModelFlag = Annotated[
     str,
     typer.Option(
         "--model",
-        metavar="NAME|FOLDER",
-        help="Model to use: see `voxkit models list`.",
+        metavar="NAME|FOLDER|OWNER/NAME",
+        help="Model to use: see `voxkit models list`; a hub model is fetched when first used.",
         autocompletion=_complete_model,
         rich_help_panel=_MODEL,
     ),
 ]
 DeviceFlag = Annotated[
     Device, typer.Option("--device", help="Where the model runs.", rich_help_panel=_MODEL)
+]
+OfflineFlag = Annotated[
+    bool,
+    typer.Option(
+        "--offline",
+        help="Use what is on this machine; never the network.",
+        rich_help_panel=_MODEL,
+    ),
+]
+CompatFlag = Annotated[
+    bool,
+    typer.Option(
+        "--compat",
+        help="Follow the quirks of a hub model's public implementation, for comparison.",
+        rich_help_panel=_MODEL,
+    ),
 ]
 ThreadsFlag = Annotated[
     int | None,

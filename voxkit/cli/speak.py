@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from voxkit.cli import flags
+from voxkit.cli.hub import load_model
 from voxkit.cli.output import Output, binary_stdout
 from voxkit.cli.play import find_player, playing
 from voxkit.cli.voices import wanted_voice
@@ -279,6 +280,8 @@ def speak(
     model: flags.ModelFlag = flags.DEFAULT_MODEL,
     device: flags.DeviceFlag = flags.Device.auto,
     threads: flags.ThreadsFlag = None,
+    offline: flags.OfflineFlag = False,
+    compat: flags.CompatFlag = False,
     json: flags.JsonFlag = False,
     quiet: flags.QuietFlag = False,
 ) -> None:
@@ -307,11 +310,11 @@ def speak(
     )
     wanted = wanted_voice(voice, ref_audio, ref_text)
     check_early(model, said)
-    from voxkit import checkpoint
-
-    with out.bar("Loading the model", None):
-        engine = checkpoint.load(model, device=str(device), threads=threads)
-        script = engine.prepare(said)
+    engine = load_model(
+        out, model, device=str(device), threads=threads, offline=offline, compat=compat
+    )
+    script = engine.prepare(said)
+    with out.bar("Hearing the voice", None):
         speaker = wanted.on(engine).voice
     assert speaker is not None  # Wanted.on always finds or makes one
     if script.unsaid:
