@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -44,11 +44,13 @@ class Rigged(PhoneGenerator):
 
     favourite = STOP
 
-    def _start(self, text_ids: tuple[int, ...], voice: Voice) -> tuple[Tensor, Cache]:
-        _, cache = super()._start(text_ids, voice)
+    def _start(
+        self, text_ids: tuple[int, ...], heard: Sequence[int], voice: Voice
+    ) -> tuple[Tensor, Cache]:
+        _, cache = super()._start(text_ids, heard, voice)
         return self._wish(), cache
 
-    def _next(self, token: int, cache: Cache) -> tuple[Tensor, Cache]:
+    def _next(self, tokens: Sequence[int], cache: Cache) -> tuple[Tensor, Cache]:
         return self._wish(), cache
 
     def _wish(self) -> Tensor:

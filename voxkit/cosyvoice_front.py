@@ -15,6 +15,7 @@ from voxkit.cosyvoice_spec import BpeTextSpec, OnnxSpeakerSpec, OnnxTokenizerSpe
 from voxkit.errors import ModelError
 from voxkit.modules.spectral import kaldi_fbank, whisper_log_mel
 from voxkit.multilingual import prepare
+from voxkit.multilingual_stream import MultilingualStream
 from voxkit.passages import join_glue
 from voxkit.text import MAX_CHARACTERS, Script
 
@@ -64,6 +65,10 @@ class BpeText:
     def prepare(self, text: str) -> Script:
         """Normalise text of any language that the model speaks and cut it into sentences."""
         return self._prepared(text, self.spec.most_ids, self.spec.least_ids)
+
+    def arriving(self) -> MultilingualStream:
+        """Return what takes a text in while it is being written."""
+        return MultilingualStream(self.prepare)
 
     def plain(self, text: str) -> str:
         """Return a text as it is read, in one piece; nothing in it can steer the model."""

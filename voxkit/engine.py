@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import abc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from voxkit.arriving import TextSource, Utterance, arriving, known
 from voxkit.audio import Audio
 from voxkit.errors import TextError, VoiceError
 from voxkit.families import AnySpec
@@ -24,6 +25,7 @@ from voxkit.modules.stretch import init_stretch
 from voxkit.options import Options
 from voxkit.reference import reference_clip
 from voxkit.score import write_script
+from voxkit.speech import Progress, Speech
 from voxkit.text import Script, Sentence
 from voxkit.voice import Description, Voice
 
@@ -38,6 +40,9 @@ class Frontend(Protocol):
 
     def prepare(self, text: str) -> Script:
         """Normalise text and cut it into sentences that the model can take."""
+
+    def arriving(self) -> TextSource:
+        """Return what takes a text in while it is being written."""
 
     def ids(self, sentence: str) -> tuple[int, ...]:
         """Return the ids (N,) of one normalised sentence."""
@@ -64,6 +69,15 @@ class Generator(Protocol):
         generator: torch.Generator,
     ) -> Iterator[int]:
         """Yield speech tokens until the text is said."""
+
+    def tokens_streamed(
+        self,
+        pieces: Iterable[tuple[int, ...]],
+        voice: Voice,
+        options: Options,
+        generator: torch.Generator,
+    ) -> Iterator[int]:
+        """Yield speech tokens while the text's ids still arrive."""
 
 
 class Decoder(Protocol):
@@ -127,23 +141,27 @@ class Engine:
         return write_script(text, frontend.prepare, frontend.marks)
 
     def stream(
-        self, text: str | Script, voice: Voice, options: Options | None = None
-    ) -> Iterator[Audio]:
+        self, text: str | Script | Iterable[str], voice: Voice, options: Options | None = None
+    ) -> Speech:
         """Speak, yielding audio as it is made.
 
+        Text is given whole, or in pieces that are cut anywhere while it is still being written.
         Raises `TextError` for nothing to say and `VoiceError` for a voice of another model.
         """
         options = options or Options()
         voice.check_made_by(self.fingerprint, self.spec.name)
-        script = text if isinstance(text, Script) else self.prepare(text)
-        start = self.parts.decoder.init_state(voice, options)
-        counts: list[int] = []  # tokens of each sentence so far
-        for index, sentence in enumerate(script.sentences):
-            if index:
-                yield self._silence(_pause_ms(script.sentences[index - 1], options))
-            counts.append((yield from self._sentence(sentence, voice, options, start, counts)))
+        whole = self.prepare(text) if isinstance(text, str) else text
 
-    def speak(self, text: str | Script, voice: Voice, options: Options | None = None) -> Audio:
+        def utterances(progress: Progress) -> Iterator[Utterance]:
+            if isinstance(whole, Script):
+                return known(whole, progress)
+            return arriving(whole, self.parts.frontend.arriving(), progress)
+
+        return Speech(lambda progress: self._speak(utterances(progress), voice, options, progress))
+
+    def speak(
+        self, text: str | Script | Iterable[str], voice: Voice, options: Options | None = None
+    ) -> Audio:
         """Speak and return all of it: the stream joined."""
         pieces = [chunk.samples for chunk in self.stream(text, voice, options)]
         return Audio(np.concatenate(pieces), self.sample_rate)
@@ -187,36 +205,80 @@ class Engine:
             consent=voice.consent,
         )
 
-    def _sentence(
+    def _speak(
         self,
-        sentence: Sentence,
+        utterances: Iterator[Utterance],
+        voice: Voice,
+        options: Options,
+        progress: Progress,
+    ) -> abc.Generator[Audio, None, None]:
+        """Speak one utterance after the other."""
+        start = self.parts.decoder.init_state(voice, options)
+        counts: list[int] = []  # tokens of each utterance so far
+        before: Sentence | None = None
+        for utterance in utterances:
+            if before is not None:
+                yield self._silence(_pause_ms(before, options))
+            said = yield from self._utterance(utterance, voice, options, start, counts, progress)
+            progress.finish(said)
+            counts.append(said)
+            before = utterance.last
+
+    def _utterance(
+        self,
+        utterance: Utterance,
         voice: Voice,
         options: Options,
         start: State,
         earlier: Sequence[int],
+        progress: Progress,
     ) -> abc.Generator[Audio, None, int]:
-        """Speak one sentence, hop by hop, and return the number of its tokens."""
+        """Speak one utterance, hop by hop, and return the number of its tokens."""
         parts = self.parts
         sampling, flow, source = _generators(options.seed, len(earlier))
-        ids = parts.frontend.ids(sentence.text)
-        if not ids:
-            raise TextError(
-                f"Nobody knows how {sentence.source!r} is said: write it in other words."
-            )
         mel_state = parts.decoder.seed(start, flow)
         wav_state = parts.vocoder.init_state(source)
         stretch = init_stretch(options.speed)
-        tokens = parts.generator.tokens(ids, voice, options, sampling)
-        said = 0
+        tokens = self._tokens(utterance, voice, options, sampling, progress)
+        said = frames = 0
         for hop, last in _hops(tokens, parts.decoder.hops(voice, earlier)):
             said += len(hop)
             new = torch.tensor(hop, dtype=torch.long)
             mel, mel_state = parts.decoder.decode(new, mel_state, last)
+            frames += mel.shape[2]
             mel, stretch = stretch.step(mel, last)
             wav, wav_state = parts.vocoder.vocode(mel, wav_state, last)
             if wav.shape[0]:
+                progress.reach(frames // self.spec.mel_per_token)
                 yield Audio(wav.clamp(-1, 1).cpu().numpy(), self.sample_rate)
         return said
+
+    def _tokens(
+        self,
+        utterance: Utterance,
+        voice: Voice,
+        options: Options,
+        sampling: torch.Generator,
+        progress: Progress,
+    ) -> Iterator[int]:
+        """Yield the tokens of an utterance, all of which is known or which still grows."""
+        generator = self.parts.generator
+        ids = (self._ids(part) for part in utterance)
+        if utterance.grows:
+            tokens = generator.tokens_streamed(ids, voice, options, sampling)
+        else:
+            tokens = generator.tokens(next(ids), voice, options, sampling)
+        for token in tokens:
+            progress.check()
+            yield token
+
+    def _ids(self, sentence: Sentence) -> tuple[int, ...]:
+        ids = self.parts.frontend.ids(sentence.text)
+        if not ids:
+            raise TextError(
+                f"Nobody knows how {sentence.source!r} is said: write it in other words."
+            )
+        return ids
 
     def _silence(self, milliseconds: float) -> Audio:
         count = round(milliseconds * self.sample_rate / 1000)

@@ -8,6 +8,8 @@ VoxkitError              what the user can put right; the command line prints it
 │   └── SpecError        a config.json that does not describe a model; names the bad entry
 ├── OutputError          a place that cannot be written, or a file that would be overwritten
 └── TrainingError        a recipe or corpus that cannot be trained on
+
+Interrupted              no mistake: speech that was stopped, and how far it had come
 """
 
 
@@ -41,3 +43,11 @@ class OutputError(VoxkitError):
 
 class TrainingError(VoxkitError):
     """A recipe or a corpus that cannot be trained on."""
+
+
+class Interrupted(Exception):
+    """Speech that was stopped before its end; `spoken_text` is what had been said by then."""
+
+    def __init__(self, spoken_text: str) -> None:
+        super().__init__(f"Stopped after: {spoken_text}" if spoken_text else "Stopped.")
+        self.spoken_text = spoken_text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from voxkit.options import Options
 from voxkit.phonemes import GIVEN, SYMBOLS, LetterReader, Lexicon, phone_count, phones
 from voxkit.prosody import controls
 from voxkit.spec import ModelSpec, PhoneTextSpec, SamplingSpec
-from voxkit.text import Script, prepare
+from voxkit.text import Script, Sentence, TextStream, prepare
 from voxkit.voice import Voice
 
 Manner = tuple[Tensor, Tensor, Tensor]  # speaker (1, D), controls (1, 4), which are given (1, 4)
@@ -43,24 +43,61 @@ class PhoneFrontend:
 
         Raises `TextError` where no sentence is left.
         """
-        kept, unsaid = [], dict.fromkeys(script.unsaid)
-        for sentence in script.sentences:
-            said = phones(sentence.text, self.lexicon, self.letters)
-            unsaid |= dict.fromkeys(said.unknown)
-            if said.ids:
-                kept.append(sentence)
+        kept, unknown = self.sort(script.sentences)
+        unsaid = dict.fromkeys((*script.unsaid, *unknown))
         if not kept:
             words = " ".join(list(unsaid)[:3])
             raise TextError(
                 f"There is nothing to say in this text: nothing tells how {words} sounds; "
                 "write it in other letters."
             )
-        return Script(tuple(kept), tuple(unsaid))
+        return dataclasses.replace(script, sentences=tuple(kept), unsaid=tuple(unsaid))
+
+    def sort(self, sentences: Iterable[Sentence]) -> tuple[list[Sentence], list[str]]:
+        """Return the sentences that can be said, and the words that nothing tells how to say."""
+        kept, unknown = list[Sentence](), list[str]()
+        for sentence in sentences:
+            said = phones(sentence.text, self.lexicon, self.letters)
+            unknown += said.unknown
+            if said.ids:
+                kept.append(sentence)
+        return kept, unknown
+
+    def arriving(self) -> PhoneSource:
+        """Return what takes a text in while it is being written."""
+        return PhoneSource(self)
 
     def ids(self, sentence: str) -> tuple[int, ...]:
         """Return the symbol ids (N,) of one normalised sentence."""
         ids = phones(sentence, self.lexicon, self.letters).ids
         return ids if not ids or ids[-1] in _MARKS else (*ids, SYMBOLS.index(","))
+
+
+class PhoneSource:
+    """A text that is still being written, without what nothing tells how to say."""
+
+    def __init__(self, frontend: PhoneFrontend) -> None:
+        self._frontend, spec = frontend, frontend.spec
+        self._text = TextStream(language=spec.language, max_words=spec.max_words, clauses=True)
+        self._unknown: dict[str, None] = {}
+
+    @property
+    def unsaid(self) -> tuple[str, ...]:
+        """What has come in so far and cannot be spoken, each once."""
+        return tuple(dict.fromkeys((*self._text.unsaid, *self._unknown)))
+
+    def push(self, piece: str) -> list[Sentence]:
+        """Take in more text and return the sentences that are now certain."""
+        return self._sayable(self._text.push(piece))
+
+    def finish(self) -> list[Sentence]:
+        """Return what is left; the text is complete."""
+        return self._sayable(self._text.finish())
+
+    def _sayable(self, sentences: Sequence[Sentence]) -> list[Sentence]:
+        kept, unknown = self._frontend.sort(sentences)
+        self._unknown |= dict.fromkeys(unknown)
+        return kept
 
 
 class PhoneGenerator:
@@ -86,32 +123,70 @@ class PhoneGenerator:
         generator: torch.Generator,
     ) -> Iterator[int]:
         """Yield speech tokens until the stop token, within the bounds of the text's length."""
+        yield from self._say(text_ids, (), [], voice, options, multinomial(generator))
+
+    def tokens_streamed(
+        self,
+        pieces: Iterable[tuple[int, ...]],
+        voice: Voice,
+        options: Options,
+        generator: torch.Generator,
+    ) -> Iterator[int]:
+        """Yield speech tokens while the text's ids still arrive, clause by clause.
+
+        Each clause is said as the rest of a sentence that began with the one before it.
+        """
+        draw = multinomial(generator)
+        before: tuple[int, ...] = ()
+        heard: list[int] = []
+        for ids in pieces:
+            tokens: list[int] = []
+            for token in self._say(ids, before, heard, voice, options, draw):
+                tokens.append(token)
+                yield token
+            before, heard = ids, tokens
+
+    def _say(
+        self,
+        text_ids: tuple[int, ...],
+        before: tuple[int, ...],
+        heard: list[int],
+        voice: Voice,
+        options: Options,
+        draw: Draw,
+    ) -> Iterator[int]:
+        """Yield the tokens that say text ids (N,) after `before`, which has been `heard`."""
         least, most = self.bounds(text_ids)
         sampling = wanted_sampling(self.spec.generator.sampling, options)
-        draw = multinomial(generator)
-        said: list[int] = []
-        logits, cache = self._start(text_ids, voice)
-        while len(said) < most:
-            token = self._draw(logits, said, sampling, draw, len(said) >= least)
+        said = list(heard)
+        logits, cache = self._start((*before, *text_ids), heard, voice)
+        while len(said) - len(heard) < most:
+            may_stop = len(said) - len(heard) >= least
+            token = self._draw(logits, said, sampling, draw, may_stop)
             if token == self.model.stop:
                 return
             said.append(token)
             yield token
-            logits, cache = self._next(token, cache)
+            logits, cache = self._next([token], cache)
 
     @torch.inference_mode()
-    def _start(self, text_ids: tuple[int, ...], voice: Voice) -> tuple[Tensor, Cache]:
-        """Read voice and text → logits (K + 1,) on CPU of the first token, the cache."""
+    def _start(
+        self, text_ids: tuple[int, ...], heard: Sequence[int], voice: Voice
+    ) -> tuple[Tensor, Cache]:
+        """Read voice, text and its first tokens → logits (K + 1,) on CPU of the next, the cache."""
         device = self.heard.device
         speaker, values, given = self.reader or voice_tensors(voice, self.spec, device)
         symbols = torch.tensor([text_ids], device=device)
         hidden, cache = self.model.start(speaker, values, given, symbols)
+        if heard:
+            return self._next(heard, cache)
         return F.linear(hidden[0], self.said).float().cpu(), cache
 
     @torch.inference_mode()
-    def _next(self, token: int, cache: Cache) -> tuple[Tensor, Cache]:
-        """Hear a token → logits (K + 1,) on CPU of the one after it, the cache."""
-        hidden, cache = self.model.transformer(self.heard[token][None, None], cache)
+    def _next(self, tokens: Sequence[int], cache: Cache) -> tuple[Tensor, Cache]:
+        """Hear tokens → logits (K + 1,) on CPU of the one after them, the cache."""
+        x = self.heard[torch.tensor(tokens, device=self.heard.device)][None]
+        hidden, cache = self.model.transformer(x, cache)
         return F.linear(hidden[0, -1], self.said).float().cpu(), cache
 
     @torch.inference_mode()

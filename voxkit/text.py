@@ -11,6 +11,7 @@ import unicodedata
 from dataclasses import dataclass
 
 from voxkit import notation
+from voxkit.clause_ends import clause_end
 from voxkit.errors import TextError
 from voxkit.style import PLAIN, Manner
 
@@ -75,12 +76,14 @@ class TextStream:
     same text gives the same sentences.
     """
 
-    def __init__(self, *, max_words: int, language: str = "en") -> None:
+    def __init__(self, *, max_words: int, language: str = "en", clauses: bool = False) -> None:
+        """With `clauses` the long clauses of a sentence leave one by one, the first ones early."""
         if language not in _LANGUAGES:
             raise TextError(f"Text in {language!r} cannot be read yet; use --language en.")
-        self._max_words = max_words
+        self._max_words, self._clauses = max_words, clauses
         self._buffer = ""  # cleaned text whose sentences are not released yet
         self._scanned = 0  # no sentence ends before this place
+        self._left = 0  # clauses up to this place have left
         self._unsaid: dict[str, None] = {}  # ordered and without repeats
 
     @property
@@ -104,26 +107,36 @@ class TextStream:
         start, scanned = _skip_space(text, 0), self._scanned
         while start < len(text):
             end, scanned = _find_end(text, start, max(start, scanned), known, final)
+            if self._clauses:
+                left = max(start, self._left)
+                while (after := clause_end(text, left, known if end is None else end)) is not None:
+                    out += self._speak(text[left:after].strip(), False, cut=True)
+                    left = self._left = after
             if end is None:
                 break
             following = _skip_space(text, end)
             blank_line = text.count("\n", end, following) > 1
             last = final and following == len(text)
-            out += self._speak(text[start:end].strip(), blank_line or last)
+            out += self._speak(text[max(start, self._left) : end].strip(), blank_line or last)
             start = scanned = following
         self._buffer, self._scanned = text[start:], max(0, scanned - start)
+        self._left = max(0, self._left - start)
         return out
 
-    def _speak(self, source: str, paragraph_end: bool) -> list[Sentence]:
+    def _speak(self, source: str, paragraph_end: bool, *, cut: bool = False) -> list[Sentence]:
+        """Read a sentence, or a clause that was `cut` from one, in pieces that are short enough."""
         from voxkit.clauses import split_clauses
         from voxkit.reading import read_aloud
 
         text, unsaid = read_aloud(source)
         self._unsaid |= dict.fromkeys(_visible(item) for item in unsaid)
+        if cut and text:
+            text = re.sub(r"[.,]*$", "", text)
+            text += "" if text[-1] in ",;:" else ","
         pieces = split_clauses(text, self._max_words)
         last = len(pieces) - 1
         return [
-            Sentence(p, paragraph_end and i == last, source, cut=i < last)
+            Sentence(p, paragraph_end and i == last, source, cut=cut or i < last)
             for i, p in enumerate(pieces)
         ]
 
