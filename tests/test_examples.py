@@ -16,10 +16,6 @@ from voxkit.audio import Audio, read_audio, write_audio
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = sorted(p for p in (ROOT / "examples").iterdir() if p.suffix in (".py", ".sh"))
-needs_model = pytest.mark.skipif(
-    not (ROOT / "voxkit" / "assets" / "voxkit-en" / "config.json").is_file(),
-    reason="this tree has no bundled model yet",
-)
 
 
 @pytest.fixture
@@ -57,20 +53,17 @@ def test_examples_are_short_say_what_they_do_and_are_run_here(path: Path) -> Non
     assert f'example("{path.name}"' in Path(__file__).read_text(encoding="utf-8")
 
 
-@needs_model
 def test_python_speaks_into_a_file(example: Callable[..., bytes]) -> None:
     out = example("speak.py", "Good morning.", "morning.wav").decode()
     assert out == f"morning.wav: {read_audio(Path('morning.wav')).seconds:.1f} s\n"
 
 
-@needs_model
 def test_python_streams_samples(example: Callable[..., bytes]) -> None:
     samples = np.frombuffer(example("stream.py", "Good morning."), np.int16)
     assert len(samples) > 24_000 // 2
     assert np.abs(samples).max() > 1000
 
 
-@needs_model
 def test_python_clones_a_voice(example: Callable[..., bytes]) -> None:
     time = np.arange(3 * 24_000) / 24_000
     syllables = np.clip(np.sin(2 * np.pi * 2 * time), 0, 1)
@@ -81,20 +74,17 @@ def test_python_clones_a_voice(example: Callable[..., bytes]) -> None:
     assert read_audio(Path("guest.wav")).seconds > 0.5
 
 
-@needs_model
 def test_the_shell_speaks_lines(example: Callable[..., bytes]) -> None:
     report = json.loads(example("batch.sh"))
     assert (report["lines"], report["made"], report["kept"]) == (3, 0, 3)
     assert len(list(Path("chapter").glob("*.wav"))) == 3
 
 
-@needs_model
 def test_the_shell_pipes(example: Callable[..., bytes]) -> None:
     assert int(example("pipe.sh")) > 24_000
     assert Path("speech.s16le").stat().st_size > 24_000
 
 
-@needs_model
 def test_the_shell_clones_a_voice(example: Callable[..., bytes]) -> None:
     assert b"guest" in example("clone.sh")
     assert read_audio(Path("guest.wav")).seconds > 0.5

@@ -80,10 +80,6 @@ def test_every_command_shown_exists_with_its_options(line: str) -> None:
     assert {word for word in words if re.match(r"--?\w", word)} <= known
 
 
-@pytest.mark.skipif(
-    not (ROOT / "voxkit" / "assets" / "voxkit-en" / "config.json").is_file(),
-    reason="this tree has no bundled model yet",
-)
 def test_the_python_shown_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     shown = "\n".join(block for language, block in BLOCKS if language == "python")
