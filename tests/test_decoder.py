@@ -15,7 +15,7 @@ from voxkit.options import Options
 from voxkit.voice import Voice
 
 SPEC, MEL = tiny.SPEC, tiny.MEL
-CHUNK, LOOKAHEAD = SPEC.decoder.chunk, SPEC.decoder.lookahead
+FIRST, CHUNK, LOOKAHEAD = SPEC.decoder.first_chunk, SPEC.decoder.chunk, SPEC.decoder.lookahead
 
 
 @pytest.fixture(scope="module")
@@ -74,21 +74,36 @@ def test_the_end_may_come_without_tokens(decoder: FlowDecoder) -> None:
 
 def test_a_chunk_is_decoded_as_soon_as_its_look_ahead_is_there(decoder: FlowDecoder) -> None:
     state, made = started(decoder), []
-    for token in tokens(2 * CHUNK + LOOKAHEAD):
+    for token in tokens(FIRST + 2 * CHUNK + LOOKAHEAD):
         mel, state = decoder.decode(token[None], state, False)
         made.append(mel.shape[2])
-    first = CHUNK + LOOKAHEAD
-    assert [n for n, frames in enumerate(made, 1) if frames] == [first, first + CHUNK]
-    assert set(made) == {0, 2 * CHUNK}
+    first = FIRST + LOOKAHEAD
+    chunks = {n: frames for n, frames in enumerate(made, 1) if frames}
+    assert chunks == {first: 2 * FIRST, first + CHUNK: 2 * CHUNK, first + 2 * CHUNK: 2 * CHUNK}
+
+
+def test_hops_fill_the_chunks_the_first_of_which_is_shorter(decoder: FlowDecoder) -> None:
+    sizes, state = decoder.hops(tiny.voice()), started(decoder)
+    made = [decoder.decode(tokens(next(sizes)), state, False)[0].shape[2]]
+    assert made == [2 * FIRST]
+    assert [next(sizes) for _ in range(4)] == [5, 10, 20, 20]
+
+
+def test_without_a_first_chunk_all_chunks_have_one_size(decoder: FlowDecoder) -> None:
+    even = dataclasses.replace(SPEC, decoder=dataclasses.replace(SPEC.decoder, first_chunk=0))
+    other = FlowDecoder(even, decoder.model)
+    assert next(other.hops(tiny.voice())) == CHUNK + LOOKAHEAD
+    mel, _ = other.decode(tokens(CHUNK + LOOKAHEAD), started(other), False)
+    assert mel.shape[2] == 2 * CHUNK
 
 
 def test_tokens_beyond_the_look_ahead_change_no_earlier_chunk(decoder: FlowDecoder) -> None:
-    said = tokens(3 * CHUNK)
+    said, done = tokens(3 * CHUNK), FIRST + CHUNK
     other = said.clone()
-    other[CHUNK + LOOKAHEAD] = (other[CHUNK + LOOKAHEAD] + 1) % SPEC.tokenizer.codebook
+    other[done + LOOKAHEAD] = (other[done + LOOKAHEAD] + 1) % SPEC.tokenizer.codebook
     a, b = whole(decoder, said), whole(decoder, other)
-    assert torch.equal(a[:, :, : 2 * CHUNK], b[:, :, : 2 * CHUNK])
-    assert (a[:, :, 2 * CHUNK :] - b[:, :, 2 * CHUNK :]).abs().amax(dim=(0, 1)).min() > 0
+    assert torch.equal(a[:, :, : 2 * done], b[:, :, : 2 * done])
+    assert (a[:, :, 2 * done :] - b[:, :, 2 * done :]).abs().amax(dim=(0, 1)).min() > 0
 
 
 def test_the_state_after_the_reference_serves_any_number_of_sentences(decoder: FlowDecoder) -> None:
@@ -132,7 +147,7 @@ def test_a_call_may_choose_the_steps(decoder: FlowDecoder, steps: int) -> None:
 
 def test_without_guidance_the_unconditioned_row_is_saved(decoder: FlowDecoder) -> None:
     plain = started(decoder, options=Options(guidance=0.0))
-    assert plain.steps[0][0].keys.shape[0] == 1
+    assert plain.steps[0][0].seen.keys.shape[0] == 1
     almost = whole(decoder, tokens(), options=Options(guidance=1e-7))
     mel, _ = decoder.decode(tokens(), plain, True)
     # 1e-4: one row instead of two adds up in another order

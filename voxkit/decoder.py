@@ -35,6 +35,7 @@ class DecoderState:
     pending: Tensor  # (1, t, dims) codes that wait for their chunk or their look-ahead
     frames: int  # mel frames decoded so far, the reference's included
     generator: torch.Generator | None  # noise of this sentence
+    begun: bool = False  # its first chunk is decoded
 
 
 class FlowDecoder:
@@ -50,7 +51,7 @@ class FlowDecoder:
         guidance = flow.guidance if options.guidance is None else options.guidance
         times = tuple(cosine_times(options.steps or flow.steps))
         device = self.model.leave.weight.device
-        rows = 1 if guidance == 0 else 2
+        rows = 2 if guidance else 1
         state = DecoderState(
             voice=self.model.condition(*voice_tensors(voice, self.spec, device)),
             guidance=guidance,
@@ -64,12 +65,21 @@ class FlowDecoder:
         return self._read_reference(voice, state)
 
     def hops(self, voice: Voice, earlier: Sequence[int] = ()) -> Iterator[int]:
-        """Yield how many more tokens each `decode` waits for; every sentence starts anew."""
-        return self.spec.stream.hops()
+        """Yield how many more tokens each `decode` waits for; every sentence starts anew.
+
+        The first is the sentence's first chunk with its look-ahead.
+        """
+        yield self._chunk_size(begun=False) + self.spec.decoder.lookahead
+        yield from self.spec.stream.hops()
+
+    def _chunk_size(self, *, begun: bool) -> int:
+        spec = self.spec.decoder
+        return spec.chunk if begun or not spec.first_chunk else spec.first_chunk
 
     def seed(self, state: DecoderState, generator: torch.Generator) -> DecoderState:
         """Return the state with the noise of one sentence."""
-        return dataclasses.replace(state, generator=generator)
+        steps = tuple(tuple(block.shared() for block in step) for step in state.steps)
+        return dataclasses.replace(state, generator=generator, steps=steps)
 
     @torch.inference_mode()
     def decode(
@@ -79,13 +89,17 @@ class FlowDecoder:
         spec = self.spec.decoder
         codes = torch.cat([state.pending, self._codes(tokens)], dim=1)
         made = []
-        while codes.shape[1] >= spec.chunk + spec.lookahead or (last and codes.shape[1]):
-            count = min(spec.chunk, codes.shape[1])
+        while True:
+            size = self._chunk_size(begun=state.begun)
+            if not codes.shape[1] or (codes.shape[1] < size + spec.lookahead and not last):
+                break
+            count = min(size, codes.shape[1])
             window = codes[:, : count + spec.lookahead]
             missing = count + spec.lookahead - window.shape[1]
             window = torch.nn.functional.pad(window, (0, 0, 0, missing))
-            mel, state = self._chunk(window, None, state)
+            mel, state = self._chunk(window, state)
             made.append(mel)
+            state = dataclasses.replace(state, begun=True)
             codes = codes[:, count:]
         state = dataclasses.replace(state, pending=codes)
         if not made:
@@ -100,42 +114,53 @@ class FlowDecoder:
 
     def _read_reference(self, voice: Voice, state: DecoderState) -> DecoderState:
         """Pass the reference's tokens and mel through every step, chunk by chunk."""
-        spec = self.spec.decoder
+        spec, ratio = self.spec.decoder, self.spec.mel_per_token
         usable = min(_PROMPT_TOKENS, len(voice.tokens) - spec.lookahead)
         codes = self._codes(torch.from_numpy(voice.tokens))
         mel = torch.from_numpy(voice.mel).to(codes.device).T[None]
         mel = (mel - self.spec.mel.mean) / self.spec.mel.scale
+        rows, count = _rows(state), len(state.steps)
+        past = self.model.init_blocks(rows * count)
         state = self.seed(state, torch.Generator().manual_seed(0))
         for start in range(0, usable, spec.chunk):
             end = min(start + spec.chunk, usable)
-            ratio = self.spec.mel_per_token
-            window = codes[:, start : end + spec.lookahead]
-            _, state = self._chunk(window, mel[:, start * ratio : end * ratio], state)
-        return state
+            known = mel[:, start * ratio : end * ratio]
+            past, state = self._known_chunk(
+                codes[:, start : end + spec.lookahead], known, past, state
+            )
+        parts = [range(rows * k, rows * (k + 1)) for k in range(count)]
+        steps = tuple(tuple(b.rows(part.start, part.stop) for b in past) for part in parts)
+        return dataclasses.replace(state, steps=steps)
 
-    def _chunk(
-        self, window: Tensor, known: Tensor | None, state: DecoderState
-    ) -> tuple[Tensor, DecoderState]:
-        """Decode a chunk of codes (1, t + lookahead, dims) → normalised mel (1, 2t, M), the state.
+    def _known_chunk(
+        self, window: Tensor, known: Tensor, past: tuple[BlockState, ...], state: DecoderState
+    ) -> tuple[tuple[BlockState, ...], DecoderState]:
+        """Read codes (1, t + lookahead, dims) whose mel is known (1, 2t, M) → past and state after.
 
-        Where the mel is `known` (1, 2t, M), only the past is updated: the path there is a straight
-        line from the noise.
+        The path there is a straight line from the noise, so all Euler steps are rows of one batch.
         """
-        model = self.model
-        features, guess, encoder = model.encoder.step(window, state.voice, state.encoder)
+        features, guess, encoder = self.model.encoder.step(window, state.voice, state.encoder)
         noise = torch.randn(guess.shape, generator=state.generator).to(guess.device)
-        rows = state.steps[0][0].keys.shape[0]
-        on = torch.ones(rows, 1, 1, device=guess.device)
-        on[1:] = 0  # the second row has no condition
-        prompt = on * (torch.zeros_like(guess) if known is None else known)
-        voice = state.voice * on[:, 0]
+        on = _condition(state, guess.device).repeat(len(state.steps), 1, 1)
+        t = torch.tensor(state.times[:-1], device=guess.device).repeat_interleave(_rows(state))
+        x = t[:, None, None] * known + (1 - t[:, None, None]) * noise
+        _, past = self.model.velocity(
+            x, t, features * on, guess * on, known * on, state.voice * on[:, 0], state.frames, past
+        )
+        frames = state.frames + known.shape[1]
+        return past, dataclasses.replace(state, encoder=encoder, frames=frames)
+
+    def _chunk(self, window: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+        """Decode codes (1, t + lookahead, dims) → normalised mel (1, 2t, M), the state."""
+        features, guess, encoder = self.model.encoder.step(window, state.voice, state.encoder)
+        x = torch.randn(guess.shape, generator=state.generator).to(guess.device)
+        on = _condition(state, guess.device)
+        rows, voice, prompt = len(on), state.voice * on[:, 0], torch.zeros_like(guess * on)
         features, guess = features * on, guess * on
-        x, steps = noise, []
+        steps = []
         for now, then, past in zip(state.times, state.times[1:], state.steps, strict=False):
-            if known is not None:
-                x = now * known + (1 - now) * noise
             t = torch.full((rows,), now, device=x.device)
-            velocity, past = model.velocity(
+            velocity, past = self.model.velocity(
                 x.expand(rows, -1, -1), t, features, guess, prompt, voice, state.frames, past
             )
             if rows == 2:
@@ -145,6 +170,16 @@ class FlowDecoder:
         return x, dataclasses.replace(
             state, encoder=encoder, steps=tuple(steps), frames=state.frames + x.shape[1]
         )
+
+
+def _rows(state: DecoderState) -> int:
+    """Rows of the batch at each step: the conditional one, and with guidance the other."""
+    return 2 if state.guidance else 1
+
+
+def _condition(state: DecoderState, device: torch.device) -> Tensor:
+    """What to multiply conditions by (rows, 1, 1): the second row has none."""
+    return torch.tensor([1.0, 0.0][: _rows(state)], device=device)[:, None, None]
 
 
 @dataclass(frozen=True)

@@ -33,22 +33,24 @@ class KeyValues:
     keys: Tensor  # (B, H, capacity, D)
     values: Tensor  # (B, H, capacity, D)
     length: int
+    continued: bool = False  # the spare room belongs to what was appended first
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, KeyValues]:
         """Add (B, H, F, D) of new frames → all keys, all values (B, H, T, D), the next state.
 
-        Writes into the memory of this state, which is thereby used up.
+        The first continuation of a state takes its spare room, any other a copy.
         """
         end = self.length + keys.shape[2]
         all_keys, all_values = self.keys, self.values
         if self.length == 0:
             all_keys, all_values = keys, values
-        elif end > all_keys.shape[2]:
+        elif self.continued or end > all_keys.shape[2]:
             all_keys = _grown(all_keys, self.length, end)
             all_values = _grown(all_values, self.length, end)
         if self.length:
             all_keys[:, :, self.length : end] = keys
             all_values[:, :, self.length : end] = values
+        self.continued = True
         state = KeyValues(all_keys, all_values, end)
         return all_keys[:, :, :end], all_values[:, :, :end], state
 
@@ -61,6 +63,11 @@ class KeyValues:
             for x in (self.keys, self.values)
         ]
         return KeyValues(kept[0], kept[1], self.length - (stop - first))
+
+    def rows(self, first: int, stop: int) -> KeyValues:
+        """Return what the rows of the batch from `first` to `stop` saw, without spare room."""
+        keys, values = (x[first:stop, :, : self.length] for x in (self.keys, self.values))
+        return KeyValues(keys, values, self.length)
 
     def shared(self) -> KeyValues:
         """Return a state from which any number of continuations can start.

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from voxkit.modules.chunks import KeyValues, no_keys
 from voxkit.modules.rotary import rotary, rotate
 from voxkit.modules.temporal import CausalTemporalBlock
 from voxkit.spec import DitDecoderSpec
@@ -32,9 +33,16 @@ _THETA = 10000.0
 class BlockState:
     """The past of one DiT block at one Euler step."""
 
-    keys: Tensor  # (B, H, F, D / H)
-    values: Tensor  # (B, H, F, D / H)
+    seen: KeyValues  # (B, H, F, D / H)
     conv: Tensor  # (B, kernel - 1, D)
+
+    def rows(self, first: int, stop: int) -> BlockState:
+        """Return the past of the rows of the batch from `first` to `stop`."""
+        return BlockState(self.seen.rows(first, stop), self.conv[first:stop])
+
+    def shared(self) -> BlockState:
+        """Return a past from which any number of continuations can start."""
+        return BlockState(self.seen.shared(), self.conv)
 
 
 @dataclass(frozen=True)
@@ -98,8 +106,10 @@ class DitBlock(nn.Module):
         """Return an empty past."""
         weight = self.qkv.weight
         width = weight.shape[1]
-        nothing = weight.new_zeros(batch, self.heads, 0, width // self.heads)
-        return BlockState(nothing, nothing, weight.new_zeros(batch, self.kernel - 1, width))
+        return BlockState(
+            no_keys(batch, self.heads, width // self.heads, weight),
+            weight.new_zeros(batch, self.kernel - 1, width),
+        )
 
     def forward(
         self,
@@ -114,19 +124,17 @@ class DitBlock(nn.Module):
             :, :, None
         ].unbind(1)
         frames, width = x.shape[1:]
-        y = F.layer_norm(x, (width,)) * (1 + scale_a) + shift_a
-        query, key, value = (
-            self.qkv(y).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        )
-        keys = torch.cat([state.keys, rotate(key, *angles)], dim=2)
-        values = torch.cat([state.values, value], dim=2)
-        seen = F.scaled_dot_product_attention(rotate(query, *angles), keys, values, mask)
-        x = x + gate_a * self.merge(seen.transpose(1, 2).flatten(2))
-        y = F.layer_norm(x, (width,)) * (1 + scale_f) + shift_f
+        y = torch.addcmul(shift_a, F.layer_norm(x, (width,)), 1 + scale_a)
+        packed = self.qkv(y).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        query, key = rotate(packed[:2], *angles).unbind(0)
+        keys, values, seen = state.seen.append(key, packed[2])
+        y = F.scaled_dot_product_attention(query, keys, values, mask)
+        x = torch.addcmul(x, gate_a, self.merge(y.transpose(1, 2).flatten(2)))
+        y = torch.addcmul(shift_f, F.layer_norm(x, (width,)), 1 + scale_f)
         wide = torch.cat([state.conv, y], dim=1)
         taps = torch.cat([wide[:, i : i + frames] for i in range(self.kernel)], dim=-1)
-        x = x + gate_f * self.outer(F.gelu(self.inner(taps), approximate="tanh"))
-        return x, BlockState(keys, values, wide[:, frames:])
+        x = torch.addcmul(x, gate_f, self.outer(F.gelu(self.inner(taps), approximate="tanh")))
+        return x, BlockState(seen, wide[:, frames:])
 
 
 class Dit(nn.Module):
