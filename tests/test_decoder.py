@@ -86,7 +86,7 @@ def test_hops_fill_the_chunks_the_first_of_which_is_shorter(decoder: FlowDecoder
     sizes, state = decoder.hops(tiny.voice()), started(decoder)
     made = [decoder.decode(tokens(next(sizes)), state, False)[0].shape[2]]
     assert made == [2 * FIRST]
-    assert [next(sizes) for _ in range(4)] == [5, 10, 20, 20]
+    assert [next(sizes) for _ in range(4)] == [3, 6, 12, 12]
 
 
 def test_without_a_first_chunk_all_chunks_have_one_size(decoder: FlowDecoder) -> None:

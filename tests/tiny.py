@@ -92,6 +92,7 @@ SPEC = ModelSpec(
         encoder_layers=1,
         lookahead=2,
         chunk=5,
+        first_chunk=2,
     ),
     vocoder=VocosSpec("vocos", 16, 2, 32, 3, "source-filter", head_width=16, head_bands=17),
     stream=StreamSpec(first_hop=3, max_hop=12),

@@ -142,6 +142,7 @@ class DitDecoderSpec:
     encoder_layers: int
     lookahead: int  # tokens of right context the token encoder sees
     chunk: int  # tokens that are decoded together and see each other
+    first_chunk: int = 0  # fewer, at the start of a sentence, to be heard early; 0: as many
 
 
 @dataclass(frozen=True)
