@@ -113,7 +113,7 @@ def test_no_frames_at_all_become_no_samples(vocos: Vocos) -> None:
 def test_whole_utterances_of_training_equal_the_streaming_ones(vocos: Vocos) -> None:
     x = mel(14)
     noise = torch.randn(1, 14 * MEL.hop, generator=tiny.seeded(9))
-    trained, f0, logits = vocos(x, noise=noise)
+    trained, f0, logits = vocos(x, None, noise)
     assert f0.shape == logits.shape == (1, 14 * SUBFRAMES)
     spoken, _ = vocos.step(x, vocos.init_state(1, tiny.seeded(9)), True)
     torch.testing.assert_close(trained, spoken, atol=1e-5, rtol=0)
@@ -247,6 +247,16 @@ def test_filters_have_minimum_phase_and_the_gains_that_they_are_told() -> None:
     assert energy[head.fft // 2 :].sum() < 1e-6 * energy.sum()  # nothing before time zero
     backwards = torch.fft.irfft(response.conj(), n=head.fft).square()
     assert energy[:4].sum() > backwards[:4].sum()
+
+
+def test_one_mel_is_drawn_as_often_as_there_is_noise(vocos: Vocos) -> None:
+    x = mel(12, batch=2)
+    noise = torch.randn(4, 12 * MEL.hop, generator=tiny.seeded(2))
+    wav, f0, _ = vocos(x, None, noise)
+    assert f0.shape[0] == 2
+    for draw in (slice(2), slice(2, 4)):
+        alone = vocos(x, None, noise[draw])[0]
+        torch.testing.assert_close(wav[draw], alone, atol=1e-5, rtol=1e-4)
 
 
 # ---- learning ---------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import torch
 
 from voxkit.errors import TrainingError
 from voxkit.train.loop import Draw
-from voxkit.train.vocoder import VocoderRecipe, VocoderTask, spectral_distance
+from voxkit.train.vocoder import VocoderRecipe, VocoderTask, spectra, spectral_distance
 
 RECIPE = VocoderRecipe(batch=2, frames=30, lead=4, shares={"real": 0.5, "synthetic": 0.5})
 
@@ -25,11 +25,13 @@ def task(recipe: VocoderRecipe = RECIPE) -> VocoderTask:
     return made
 
 
-def quietly(made: VocoderTask, step: int = 0) -> dict[str, torch.Tensor]:
-    """Losses of one batch; the network's own noise is drawn from a fixed place."""
-    with torch.random.fork_rng(devices=[]):
-        torch.random.set_rng_state(tiny.seeded(7).get_state())
-        return made.losses(step, Draw(0, step))
+def losses(made: VocoderTask, step: int = 0) -> dict[str, torch.Tensor]:
+    return made.losses(step, Draw(0, step))
+
+
+def distance(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    level = [s.norm(dim=(1, 2)) for s in spectra(other)]
+    return spectral_distance(spectra(one), spectra(other), level)
 
 
 def noise(samples: int, seed: int = 0) -> torch.Tensor:
@@ -38,39 +40,56 @@ def noise(samples: int, seed: int = 0) -> torch.Tensor:
 
 def test_the_same_sound_is_at_no_distance() -> None:
     wav = noise(4000)
-    assert spectral_distance(wav, wav).item() == 0
+    assert distance(wav, wav).item() == 0
 
 
 def test_the_distance_grows_with_the_difference() -> None:
     wav, other = noise(4000), noise(4000, seed=1)
-    near = spectral_distance(wav + 0.1 * other, wav)
-    far = spectral_distance(wav + 0.5 * other, wav)
-    assert 0 < near < far < spectral_distance(torch.zeros_like(wav), wav)
+    near = distance(wav + 0.1 * other, wav)
+    far = distance(wav + 0.5 * other, wav)
+    assert 0 < near < far < distance(torch.zeros_like(wav), wav)
 
 
 def test_the_distance_does_not_hear_the_sign() -> None:
     wav, other = noise(4000), noise(4000, seed=1)
-    torch.testing.assert_close(spectral_distance(-wav, other), spectral_distance(wav, other))
+    torch.testing.assert_close(distance(-wav, other), distance(wav, other))
+
+
+def test_sound_with_the_right_chance_beats_sound_without_any() -> None:
+    speech, one, other = (noise(24_000, seed) for seed in (0, 1, 2))
+    clicks = torch.zeros_like(speech)
+    clicks[:, ::150] = 0.1 * 150**0.5  # as loud, with a spectrum as flat, and the same every time
+    level = [s.norm(dim=(1, 2)) for s in spectra(speech)]
+    spread = spectral_distance(spectra(one), spectra(other), level)
+    assert distance(one, speech) - spread / 2 < 0.8 * distance(clicks, speech)
 
 
 def test_losses_are_finite_and_only_one_has_a_gradient() -> None:
-    losses = quietly(task())
-    assert set(losses) == {"loss", "spectral", "pitch", "voicing"}
-    assert all(value.isfinite() for value in losses.values())
-    assert [name for name, value in losses.items() if value.requires_grad] == ["loss"]
+    found = losses(task())
+    assert set(found) == {"loss", "near", "spread", "pitch", "voicing"}
+    assert all(value.isfinite() for value in found.values())
+    assert [name for name, value in found.items() if value.requires_grad] == ["loss"]
+
+
+def test_what_is_drawn_depends_on_the_step_and_on_nothing_global() -> None:
+    made, state = task(), torch.get_rng_state()
+    first, again, other = losses(made), losses(made), losses(made, step=1)
+    assert first == again
+    assert first["near"] != other["near"]
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_gradients_reach_every_parameter() -> None:
     made = task()
-    quietly(made)["loss"].backward()
+    losses(made)["loss"].backward()
     assert tiny.without_gradient(made.model) == []
 
 
 def test_the_vocoder_learns_one_batch_by_heart() -> None:
     made = task()
-    first = quietly(made)
-    tiny.fit(made.model, lambda: quietly(made)["loss"], steps=40, lr=0.01)
-    last = quietly(made)
+    first = losses(made)
+    tiny.fit(made.model, lambda: losses(made)["loss"], steps=40, lr=0.01)
+    last = losses(made)
     for name in ("loss", "pitch", "voicing"):
         assert last[name] < 0.6 * first[name], name
 
@@ -80,7 +99,7 @@ def test_held_out_speech_is_only_evaluated() -> None:
     assert {u.id for u in made.held_out} == {"ann-3", "bob-3", "flite-x-3"}
     with torch.no_grad():
         figures = made.evaluate()
-    assert set(figures) == {"loss", "spectral", "pitch", "voicing"}
+    assert set(figures) == {"loss", "near", "spread", "pitch", "voicing"}
 
 
 def test_evaluation_hears_only_the_sets_of_the_shares() -> None:
@@ -95,7 +114,7 @@ def test_utterances_shorter_than_a_crop_cannot_be_trained_on() -> None:
 
 def test_the_pitch_that_is_learnt_is_that_of_the_speech() -> None:
     made = task(dataclasses.replace(RECIPE, shares={"synthetic": 1.0}))
-    tiny.fit(made.model, lambda: quietly(made)["loss"], steps=60, lr=0.01)
+    tiny.fit(made.model, lambda: losses(made)["loss"], steps=60, lr=0.01)
     u = made.held_out[0]
     mel = torch.from_numpy(u.mel.astype("float32")).T[None]
     with torch.no_grad():

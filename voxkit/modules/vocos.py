@@ -114,13 +114,15 @@ class Vocos(nn.Module):
         return wav, VocosState(seen[:, :, -6:], blocks, head, state.generator)
 
     def forward(
-        self, mel: Tensor, f0: Tensor | None = None, noise: Tensor | None = None
+        self, mel: Tensor, f0: Tensor | None, noise: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Vocode whole utterances: mel (B, M, F) → wav (B, S), f0 and voicing logits (B, 4F).
+        """Vocode whole utterances: mel (B, M, F) → wav (n·B, S), f0 and voicing logits (B, 4F).
 
-        Training gives the true `f0` (0 where unvoiced) so that the filters learn beside it.
+        `noise` (n·B, S) of unit variance says how many times the batch is drawn.  Training gives
+        the true `f0` (0 where unvoiced) so that the filters learn beside it.
         """
-        batch, _, frames = mel.shape
+        batch = mel.shape[0]
+        draws = noise.shape[0] // batch
         left = 6 - self.spec.lookahead
         state = self.init_state(batch)
         features, _ = self._features(F.pad(mel, (left, self.spec.lookahead)), state.blocks)
@@ -130,9 +132,9 @@ class Vocos(nn.Module):
         else:
             voiced = (f0 > 0).to(f0)
             used = torch.where(f0 > 0, f0, log_f0.detach().exp())
-        if noise is None:
-            noise = torch.randn(batch, frames * self.mel.hop, device=mel.device)
-        wav, _ = self.head.step(features, Excitation(used, voiced, noise), state.head, True)
+        excitation = Excitation(used.repeat(draws, 1), voiced.repeat(draws, 1), noise)
+        head = self.head.init_state(draws * batch)
+        wav, _ = self.head.step(features.repeat(draws, 1, 1), excitation, head, True)
         return wav, log_f0.exp(), logits
 
     def read_pitch(self, features: Tensor) -> tuple[Tensor, Tensor]:
