@@ -35,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("reference", "voice", "speech", "segments"),
     ("mixing", "revoice", "traits"),
     ("library",),
-    ("arriving", "delivery"),
+    ("arriving", "delivery", "readings"),
     ("tokenizer", "generator", "cosyvoice_front", "cosyvoice_weights"),
     ("decoder",),
     ("cosyvoice",),

@@ -23,6 +23,7 @@ from voxkit.families import AnySpec
 from voxkit.markup import Piece
 from voxkit.modules.stretch import init_stretch
 from voxkit.options import Options
+from voxkit.readings import Readings
 from voxkit.reference import reference_clip
 from voxkit.score import write_script
 from voxkit.speech import Progress, Speech
@@ -129,6 +130,7 @@ class Engine:
         self.spec, self.parts = spec, parts
         self.fingerprint, self.default_voice = fingerprint, default_voice
         self.sample_rate = spec.mel.sample_rate
+        self._readings = Readings(parts.decoder.init_state)
 
     def prepare(self, text: str | Sequence[Piece]) -> Script:
         """Normalise text, plain or read from markup, and cut it into sentences.
@@ -213,14 +215,13 @@ class Engine:
         progress: Progress,
     ) -> abc.Generator[Audio, None, None]:
         """Speak one utterance after the other."""
-        start = self.parts.decoder.init_state(voice, options)
+        start = self._readings.after(voice, options)
         counts: list[int] = []  # tokens of each utterance so far
         before: Sentence | None = None
         for utterance in utterances:
             if before is not None:
                 yield self._silence(_pause_ms(before, options))
             said = yield from self._utterance(utterance, voice, options, start, counts, progress)
-            progress.finish(said)
             counts.append(said)
             before = utterance.last
 
@@ -248,8 +249,11 @@ class Engine:
             frames += mel.shape[2]
             mel, stretch = stretch.step(mel, last)
             wav, wav_state = parts.vocoder.vocode(mel, wav_state, last)
-            if wav.shape[0]:
+            if last:
+                progress.finish(said)
+            elif wav.shape[0]:
                 progress.reach(frames // self.spec.mel_per_token)
+            if wav.shape[0]:
                 yield Audio(wav.clamp(-1, 1).cpu().numpy(), self.sample_rate)
         return said
 

@@ -60,8 +60,10 @@ class Progress:
 
     def spoken(self, seconds: float | None = None) -> str:
         """Return the text said in the first `seconds` of the sound, in whole words."""
-        count = len(self._ends) if seconds is None else bisect.bisect_right(self._ends, seconds)
-        finished, share = self._places[count - 1] if count else (0, 0.0)
+        finished, share = self._finished, self._share
+        if seconds is not None:
+            count = bisect.bisect_right(self._ends, seconds)
+            finished, share = self._places[count - 1] if count else (0, 0.0)
         texts = self._texts[:finished]
         if share:
             begun = self._texts[finished]
