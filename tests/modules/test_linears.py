@@ -1,0 +1,118 @@
+"""Packed linear layers against the plain ones."""
+
+from __future__ import annotations
+
+import pytest
+import tiny
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from voxkit.modules.linears import Bf16Linear, Kind, compress, fast_kind, install, pack, packable
+
+# Of the output's size.  bf16 keeps 8 bits of every factor, int8 about 7 of the largest in a row
+# and of the largest input, int4 a sixteenth of the range of 32 neighbours.
+ALLOWED = {Kind.fp32: 0.0, Kind.bf16: 0.006, Kind.int8: 0.025, Kind.int4: 0.15}
+KINDS = [Kind.bf16, Kind.int8, Kind.int4]
+
+
+class Net(nn.Module):
+    """Two layers worth packing, one of them with rows that fill no block, and one that is not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(128, 160)
+        self.blocks = nn.ModuleList([nn.Linear(160, 133, bias=False)])
+        self.last = nn.Linear(133, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, 128) → (…, 5)."""
+        return self.last(self.blocks[0](self.first(x)))
+
+
+def net() -> Net:
+    return tiny.stir(Net()).eval().requires_grad_(False)
+
+
+def error(made: Tensor, true: Tensor) -> float:
+    return float((made - true).norm() / true.norm())
+
+
+@pytest.mark.parametrize("rows", [(1,), (7,), (2, 3), (1, 1)])
+@pytest.mark.parametrize("kind", list(Kind))
+def test_a_packed_network_says_nearly_what_the_plain_one_says(
+    kind: Kind, rows: tuple[int, ...]
+) -> None:
+    plain, packed = net(), net()
+    pack(packed, kind)
+    x = torch.randn(*rows, 128, generator=tiny.seeded(1))
+    made = packed(x)
+    assert made.shape == (*rows, 5)
+    assert made.dtype == torch.float32
+    assert error(made, plain(x)) <= ALLOWED[kind]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_that_do_not_lie_side_by_side_are_read_right(kind: Kind) -> None:
+    packed = net()
+    pack(packed, kind)
+    x = torch.randn(128, 2, 6, generator=tiny.seeded(1)).permute(2, 1, 0)
+    torch.testing.assert_close(packed(x), packed(x.contiguous()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_large_layers_are_packed(kind: Kind) -> None:
+    network = net()
+    assert set(packable(network)) == {"first", "blocks.0"}
+    pack(network, kind)
+    assert packable(network) == {}
+    assert type(network.last) is nn.Linear
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_compressed_weights_fill_a_network_that_has_none(kind: Kind) -> None:
+    full = net()
+    stored = compress(full.state_dict(), full, kind)
+    with torch.device("meta"):
+        empty = Net()
+    install(empty, stored, kind)
+    pack(full, kind)
+    x = torch.randn(4, 128, generator=tiny.seeded(1))
+    assert torch.equal(empty(x), full(x))
+
+
+@pytest.mark.parametrize("kind, share", [(Kind.bf16, 0.5), (Kind.int8, 0.26), (Kind.int4, 0.19)])
+def test_compressed_weights_are_smaller(kind: Kind, share: float) -> None:
+    weights = {"weight": torch.randn(128, 256, generator=tiny.seeded(0))}
+    network = nn.Sequential(nn.Linear(256, 128, bias=False))
+    made = compress({"0.weight": weights["weight"]}, network, kind)
+    size = sum(t.nbytes for t in made.values())
+    assert size <= share * weights["weight"].nbytes
+
+
+def test_a_row_of_zeros_stays_zero() -> None:
+    for kind in KINDS:
+        network = nn.Sequential(nn.Linear(128, 128, bias=False))
+        with torch.no_grad():
+            network[0].weight[3] = 0.0
+        pack(network, kind)
+        assert network(torch.ones(2, 128))[:, 3].abs().max() == 0.0
+
+
+def test_without_ordered_weights_bf16_is_the_same_sum() -> None:
+    weight = torch.randn(160, 128, generator=tiny.seeded(0)).bfloat16()
+    x = torch.randn(3, 128, generator=tiny.seeded(1))
+    layer = Bf16Linear(weight, None)
+    expected = F.linear(x.bfloat16(), weight).float()
+    # 0.01: one unit in the last place of bf16, where sums were added up in another order
+    torch.testing.assert_close(layer(x), expected, atol=0.02, rtol=0.01)
+    layer.ordered, layer.kept = False, weight
+    assert torch.equal(layer(x), expected)
+
+
+def test_a_gpu_and_a_cpu_with_units_for_it_take_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fast_kind(torch.device("cuda")) == Kind.bf16
+    for supported, kind in ((True, Kind.bf16), (False, Kind.fp32)):
+        for test in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+            monkeypatch.setattr(torch.cpu, test, lambda supported=supported: supported)
+        assert fast_kind(torch.device("cpu")) == kind

@@ -1,0 +1,167 @@
+"""Linear layers whose weights take less memory to read: bf16, and int8 or int4 on a CPU.
+
+A network is filled with float32 weights and then packed: each large `nn.Linear` in it makes way for
+one of these, which takes and gives float32, so that norms, attention and sums stay as they were.
+The unpacked network is the plain path that they are tested against.
+"""
+
+from __future__ import annotations
+
+import warnings
+from enum import StrEnum
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+GROUP = 32  # neighbouring int4 weights that share a scale and a lowest value
+SMALLEST = 2**14  # weights of a layer that is worth packing: below, calling it is what takes time
+SCALE, LOWEST = ".scale", ".lowest"  # beside a packed weight's name
+
+
+class Kind(StrEnum):
+    """How the weights of linear layers are kept."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+    int8 = "int8"
+    int4 = "int4"
+
+
+def fast_kind(device: torch.device) -> Kind:
+    """Return the kind that is faster than float32 on a device and as good as it: bf16 or none."""
+    if device.type != "cpu":
+        return Kind.bf16
+    has_units = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return Kind.bf16 if has_units else Kind.fp32
+
+
+class Bf16Linear(nn.Module):
+    """Weights and input in bf16, sums in float32."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        """Weight (N, K) bf16, bias (N,) or None."""
+        super().__init__()
+        self.bias = None if bias is None else bias.to(torch.bfloat16)
+        self.ordered = weight.device.type == "cpu" and bool(
+            torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        )
+        # Reordered weights are read at 3 to 4 times the speed where there is one row of input.
+        self.kept = torch.ops.mkldnn._reorder_linear_weight(weight, 1) if self.ordered else weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, K) → (…, N) in the type of x."""
+        narrow = x.to(torch.bfloat16)
+        if self.ordered:
+            y = torch.ops.mkldnn._linear_pointwise(narrow, self.kept, self.bias, "none", [], "")
+        else:
+            y = F.linear(narrow, self.kept, self.bias)
+        return y.to(x.dtype)
+
+
+class Int8Linear(nn.Module):
+    """Int8 weights with a scale for each row; the input is scaled to int8 as a whole."""
+
+    def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None) -> None:
+        """Weight (N, K) int8, scale (N,), bias (N,) or None."""
+        super().__init__()
+        middle = torch.zeros(len(scale), dtype=torch.long)
+        # Without the dot products of int8 the kernel may overflow on eight bits of input.
+        self.reduce = not torch.cpu._is_vnni_supported()
+        with warnings.catch_warnings():  # of a type that later releases of torch will not have
+            warnings.filterwarnings("ignore", "torch.quantize_per_tensor", UserWarning)
+            rows = torch._make_per_channel_quantized_tensor(weight, scale, middle, 0)
+            self.kept = torch.ops.quantized.linear_prepack(rows, bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, K) → (…, N), float32."""
+        y: Tensor = torch.ops.quantized.linear_dynamic(x, self.kept, self.reduce)
+        return y
+
+
+class Int4Linear(nn.Module):
+    """Int4 weights, a scale and a lowest value for every `GROUP` of a row; input in bf16."""
+
+    def __init__(self, weight: Tensor, scale: Tensor, lowest: Tensor, bias: Tensor | None) -> None:
+        """Weight (N, K / 2) uint8, two to a byte, scale and lowest (N, K / GROUP), bias (N,)."""
+        super().__init__()
+        self.bias, self.outputs = bias, weight.shape[0]
+        missing = -weight.shape[0] % 16  # rows that the kernel wants to see
+        digits = torch.stack([weight & 15, weight >> 4], dim=-1).flatten(1).int()
+        digits = F.pad(digits, (0, 0, 0, missing))
+        self.kept = torch.ops.aten._convert_weight_to_int4pack_for_cpu(digits, 1)
+        pairs = torch.stack([scale, lowest + 8 * scale], dim=-1)  # the kernel counts from -8
+        self.scales = F.pad(pairs, (0, 0, 0, 0, 0, missing)).transpose(0, 1).bfloat16().contiguous()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, K) → (…, N) in the type of x."""
+        rows = x.to(torch.bfloat16).flatten(0, -2)
+        y = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self.kept, GROUP, self.scales)
+        y = y[:, : self.outputs].to(x.dtype).unflatten(0, x.shape[:-1])
+        return y if self.bias is None else y + self.bias
+
+
+def packable(network: nn.Module) -> dict[str, nn.Linear]:
+    """Return the layers of a network that are worth packing, by name."""
+    return {
+        name: layer
+        for name, layer in network.named_modules()
+        if type(layer) is nn.Linear and layer.weight.numel() >= SMALLEST
+    }
+
+
+def compress(weights: dict[str, Tensor], network: nn.Module, kind: Kind) -> dict[str, Tensor]:
+    """Return all weights of a network, those of its large linear layers as `kind` keeps them."""
+    made = dict(weights)
+    for name in packable(network) if kind != Kind.fp32 else ():
+        key = f"{name}.weight"
+        if kind == Kind.bf16:
+            made[key] = weights[key].to(torch.bfloat16)
+        elif kind == Kind.int4 and weights[key].shape[1] % GROUP == 0:
+            made[key], made[key + SCALE], made[key + LOWEST] = _int4(weights[key].float())
+        else:
+            made[key], made[key + SCALE] = _int8(weights[key].float())
+    return made
+
+
+def install(network: nn.Module, weights: dict[str, Tensor], kind: Kind) -> None:
+    """Put what `compress` returned into a network, whose large linear layers are replaced."""
+    rest = dict(weights)
+    for name in packable(network) if kind != Kind.fp32 else ():
+        key = f"{name}.weight"
+        weight, bias = rest.pop(key), rest.pop(f"{name}.bias", None)
+        network.set_submodule(name, _layer(weight, rest, key, bias))
+    network.load_state_dict(rest, assign=True)
+    network.eval().requires_grad_(False)
+
+
+def pack(network: nn.Module, kind: Kind) -> None:
+    """Replace the large linear layers of a filled network by those of `kind`."""
+    if kind != Kind.fp32:
+        install(network, compress(network.state_dict(), network, kind), kind)
+
+
+def _layer(weight: Tensor, rest: dict[str, Tensor], key: str, bias: Tensor | None) -> nn.Module:
+    """Make the layer that a compressed weight asks for, and take its scales out of `rest`."""
+    if weight.dtype == torch.bfloat16:
+        return Bf16Linear(weight, bias)
+    scale, lowest = rest.pop(key + SCALE), rest.pop(key + LOWEST, None)
+    if lowest is None:
+        return Int8Linear(weight, scale, bias)
+    return Int4Linear(weight, scale, lowest, bias)
+
+
+def _int8(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight (N, K) → int8 in [-127, 127] and the scale of each row (N,)."""
+    scale = weight.abs().amax(dim=1).clamp_min(1e-12) / 127
+    return (weight / scale[:, None]).round().to(torch.int8), scale
+
+
+def _int4(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Weight (N, K) → two digits a byte (N, K / 2), scale and lowest value (N, K / GROUP)."""
+    groups = weight.unflatten(1, (-1, GROUP))
+    lowest, highest = groups.amin(dim=2), groups.amax(dim=2)
+    scale = ((highest - lowest) / 15).clamp_min(1e-12)
+    digits = ((groups - lowest[..., None]) / scale[..., None]).round().clamp(0, 15)
+    pairs = digits.to(torch.uint8).flatten(1).unflatten(1, (-1, 2))
+    return pairs[..., 0] | pairs[..., 1] << 4, scale, lowest
