@@ -16,6 +16,7 @@ from torch import Tensor
 
 from voxkit import cosyvoice
 from voxkit.audio import Audio
+from voxkit.catalogue import OWN_SPEC
 from voxkit.cosyvoice import CosyVoice
 from voxkit.errors import ModelError
 from voxkit.modules.hift_stream import FadingHiftVocoder
@@ -269,6 +270,13 @@ def test_in_compat_mode_hops_go_on_growing_from_sentence_to_sentence(compat: Cos
     ]
 
 
+def test_in_compat_mode_a_reference_is_taken_as_it_is(model: CosyVoice, compat: CosyVoice) -> None:
+    quiet = Audio(0.1 * tone(150, 3.0, 16_000).samples, 16_000)
+    assert compat.tokenizer.clip(quiet, whole=False) is quiet
+    clip = model.tokenizer.clip(quiet, whole=False)
+    assert np.abs(clip.samples).max() > 2 * np.abs(quiet.samples).max()
+
+
 # ---- folders ------------------------------------------------------------------------------------
 
 
@@ -291,7 +299,7 @@ def test_an_empty_folder_is_no_model(tmp_path: Path) -> None:
 
 def test_a_folder_may_tell_its_own_sizes(tmp_path: Path) -> None:
     spec = spec_of("cosyvoice3")
-    (tmp_path / cosyvoice.SPEC_FILE).write_text(json.dumps(to_dict(spec)), encoding="utf-8")
+    (tmp_path / OWN_SPEC).write_text(json.dumps(to_dict(spec)), encoding="utf-8")
     assert cosyvoice.spec_of(tmp_path) == spec
 
 

@@ -242,3 +242,9 @@ def test_ids_are_whole_numbers_of_the_symbol_table(frontend: PhoneFrontend) -> N
     ids = frontend.ids("The quick brown fox, said Anna; jumps over?")
     assert all(type(i) is int and 0 < i < len(SYMBOLS) for i in ids)
     assert np.array(ids).dtype == np.int64
+
+
+def test_an_instruction_is_not_for_a_model_that_reads_phones(generator: PhoneGenerator) -> None:
+    told = generator.tokens(TEXT, tiny.voice(), Options(), tiny.seeded(0), instruction="Whisper.")
+    with pytest.raises(ValueError, match="takes no instruction"):
+        next(told)

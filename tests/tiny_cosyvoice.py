@@ -16,6 +16,7 @@ from tiny import stir
 from torch import Tensor, nn
 
 from voxkit import cosyvoice
+from voxkit.catalogue import OWN_SPEC
 from voxkit.cosyvoice_spec import CosyVoiceSpec, UnetSpec
 from voxkit.cosyvoice_weights import UNUSED
 from voxkit.families import read_spec
@@ -182,7 +183,7 @@ def hub_folder(path: Path, family: str, seed: int = 0) -> Path:
     spec = spec_of(family)
     path.mkdir(parents=True)
     (path / f"{family}.yaml").write_text("sample_rate: 8000\n", encoding="utf-8")
-    (path / cosyvoice.SPEC_FILE).write_text(json.dumps(to_dict(spec)), encoding="utf-8")
+    (path / OWN_SPEC).write_text(json.dumps(to_dict(spec)), encoding="utf-8")
     for file, tensors in hub_weights(spec, seed).items():
         torch.save(tensors, path / file)
     write_text_files(path, spec)

@@ -20,6 +20,7 @@ from voxkit.errors import ModelError
 
 _HUB_ID = re.compile(r"(\w[\w.-]*/\w[\w.-]*?)(?:@(\w[\w./-]*))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+OWN_SPEC = "voxkit.json"  # numbers of a model whose sizes are not those of the released one
 _NATIVE_SUFFIXES = {".json", ".safetensors", ".txt", ".tsv", ".toml"}
 
 
@@ -162,7 +163,8 @@ def files_of(source: Source, folder: Path | None) -> tuple[HubFile, ...]:
         return ()
     for model in known():
         if model.family == family:
-            return tuple(HubFile(file.path) for file in model.files)
+            own = [HubFile(OWN_SPEC)] if (folder / OWN_SPEC).is_file() else []
+            return (*own, *(HubFile(file.path) for file in model.files))
     inside = (p for p in sorted(folder.rglob("*")) if p.suffix in _NATIVE_SUFFIXES and p.is_file())
     return tuple(HubFile(p.relative_to(folder).as_posix()) for p in inside)
 
@@ -173,7 +175,8 @@ def choose(repo: str, names: Mapping[str, int]) -> tuple[HubFile, ...]:
         if f"{model.family}.yaml" in names:
             if absent := [file.path for file in model.files if file.path not in names]:
                 raise ModelError(f"{repo} has no file {absent[0]}, so voxkit cannot use it.")
-            return tuple(HubFile(file.path, names[file.path]) for file in model.files)
+            wanted = [OWN_SPEC, *(file.path for file in model.files)]
+            return tuple(HubFile(path, names[path]) for path in wanted if path in names)
     if "cosyvoice.yaml" in names:
         raise ModelError(f"{repo} is a CosyVoice of an older layout: use cosyvoice2 or cosyvoice3.")
     if "config.json" not in names or not any(name.endswith(".safetensors") for name in names):

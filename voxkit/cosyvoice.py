@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from voxkit.audio import Audio
+from voxkit.catalogue import OWN_SPEC
 from voxkit.cosyvoice_front import BpeText, OnnxSpeaker, OnnxTokenizer
 from voxkit.cosyvoice_spec import ConformerSpec, CosyVoiceSpec, UnetSpec
 from voxkit.cosyvoice_weights import Names, flow_names, hift_names, lm_names, read_weights
@@ -40,12 +41,12 @@ from voxkit.modules.ras import multinomial, repetition_aware
 from voxkit.modules.spectral import log_mel, resample
 from voxkit.modules.speech_lm import Choose, SpeechLm, shorten_silences, speak, speak_streamed
 from voxkit.options import Options
-from voxkit.prosody import measure
+from voxkit.prosody import NATURAL, Pitch, measure
+from voxkit.reference import reference_clip
 from voxkit.spec import without_quirks
 from voxkit.voice import Description, Voice
 
 CONVERTER_VERSION = 1  # raised when `convert` writes something else
-SPEC_FILE = "voxkit.json"  # numbers of a folder that has other sizes than the released model
 _CONTROL = re.compile(r"<\|[^<>|]*\|>")  # steers the model; nobody says it
 
 
@@ -63,7 +64,7 @@ class CosyVoice:
 
 def spec_of(folder: Path) -> CosyVoiceSpec:
     """Return the numbers of the model in a folder.  Raises `ModelError` if it holds none."""
-    own = folder / SPEC_FILE
+    own = folder / OWN_SPEC
     if own.is_file():
         spec = read_spec(own)
         if not isinstance(spec, CosyVoiceSpec):
@@ -166,6 +167,12 @@ class ReferenceReader:
     def speaker(self) -> OnnxSpeaker:
         """The speaker encoder, opened when it is first used."""
         return OnnxSpeaker(self.spec.speaker, self.folder / self.spec.speaker.file)
+
+    def clip(self, audio: Audio, *, whole: bool) -> Audio:
+        """Return what of a recording a voice is made of; all of its speech where `whole`."""
+        if self.spec.tokenizer.quirks.takes_recording_as_it_is:
+            return audio
+        return reference_clip(audio, whole=whole)
 
     def encode(self, audio: Audio) -> np.ndarray:
         """Return the speech tokens (T,) of a recording."""
@@ -314,8 +321,12 @@ class HiftPart:
         self.vocoder = (FadingHiftVocoder if fades else HiftVocoder)(hift, spec.mel)
         self._noise_start = fixed_noise_start(spec) if spec.vocoder.noise == "uniform" else None
 
-    def init_state(self, generator: torch.Generator) -> HiftState | HiftFadeState:
-        """Return the state before the first frame."""
+    def init_state(
+        self, generator: torch.Generator, pitch: Pitch = NATURAL
+    ) -> HiftState | HiftFadeState:
+        """Return the state before the first frame.  Raises `ModelError` for a change of pitch."""
+        if not pitch.is_natural:
+            raise ModelError(f"{self.spec.name} cannot change the pitch of a voice.")
         if self._noise_start is not None:
             generator = torch.Generator()
             generator.set_state(self._noise_start)

@@ -28,6 +28,13 @@ class BpeTextSpec:
 
 
 @dataclass(frozen=True)
+class OnnxTokenizerQuirks:
+    """What the public implementation does differently with references; compat mode follows it."""
+
+    takes_recording_as_it_is: bool = False  # uncut, with its silence, at its own level
+
+
+@dataclass(frozen=True)
 class OnnxTokenizerSpec:
     """Speech tokenizer from an ONNX file: Whisper's log-mel → tokens at 25 Hz."""
 
@@ -39,6 +46,7 @@ class OnnxTokenizerSpec:
     codebook: int
     window_frames: int  # longest input; longer speech goes in windows …
     overlap_frames: int  # … that overlap by this much
+    quirks: OnnxTokenizerQuirks = OnnxTokenizerQuirks()
 
 
 @dataclass(frozen=True)

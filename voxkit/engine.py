@@ -24,7 +24,6 @@ from voxkit.markup import Piece
 from voxkit.modules.stretch import init_stretch
 from voxkit.options import Options
 from voxkit.readings import Readings
-from voxkit.reference import reference_clip
 from voxkit.score import write_script
 from voxkit.speech import Progress, Speech
 from voxkit.text import Script, Sentence
@@ -52,6 +51,9 @@ class Frontend(Protocol):
 class Tokenizer(Protocol):
     """Speech → what a voice is made of."""
 
+    def clip(self, audio: Audio, *, whole: bool) -> Audio:
+        """Return what of a recording a voice is made of; all of its speech where `whole`."""
+
     def encode(self, audio: Audio) -> np.ndarray:
         """Return the speech tokens (T,) of a recording."""
 
@@ -68,8 +70,10 @@ class Generator(Protocol):
         voice: Voice,
         options: Options,
         generator: torch.Generator,
+        *,
+        instruction: str | None = None,
     ) -> Iterator[int]:
-        """Yield speech tokens until the text is said."""
+        """Yield speech tokens until the text is said, in the manner of an `instruction`."""
 
     def tokens_streamed(
         self,
@@ -77,6 +81,8 @@ class Generator(Protocol):
         voice: Voice,
         options: Options,
         generator: torch.Generator,
+        *,
+        instruction: str | None = None,
     ) -> Iterator[int]:
         """Yield speech tokens while the text's ids still arrive."""
 
@@ -170,7 +176,7 @@ class Engine:
 
     def clone(self, reference: Audio, *, name: str, transcript: str | None = None) -> Voice:
         """Make a voice from a recording.  Raises `AudioError` if it holds no usable speech."""
-        clip = reference_clip(reference, whole=transcript is not None)
+        clip = self.parts.tokenizer.clip(reference, whole=transcript is not None)
         ids = None
         if transcript is not None:
             sentences = self.prepare(transcript).sentences

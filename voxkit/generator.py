@@ -121,8 +121,14 @@ class PhoneGenerator:
         voice: Voice,
         options: Options,
         generator: torch.Generator,
+        *,
+        instruction: str | None = None,
     ) -> Iterator[int]:
-        """Yield speech tokens until the stop token, within the bounds of the text's length."""
+        """Yield speech tokens until the stop token, within the bounds of the text's length.
+
+        There are no words that this model was told in training: `instruction` must be None.
+        """
+        _take_no(instruction)
         yield from self._say(text_ids, (), [], voice, options, multinomial(generator))
 
     def tokens_streamed(
@@ -131,11 +137,14 @@ class PhoneGenerator:
         voice: Voice,
         options: Options,
         generator: torch.Generator,
+        *,
+        instruction: str | None = None,
     ) -> Iterator[int]:
         """Yield speech tokens while the text's ids still arrive, clause by clause.
 
         Each clause is said as the rest of a sentence that began with the one before it.
         """
+        _take_no(instruction)
         draw = multinomial(generator)
         before: tuple[int, ...] = ()
         heard: list[int] = []
@@ -202,6 +211,11 @@ class PhoneGenerator:
         if not may_stop:
             logits[self.model.stop] = -torch.inf
         return repetition_aware(logits, said, sampling, draw)
+
+
+def _take_no(instruction: str | None) -> None:
+    if instruction is not None:
+        raise ValueError("a model that reads phones takes no instruction")
 
 
 def wanted_sampling(default: SamplingSpec, options: Options) -> SamplingSpec:

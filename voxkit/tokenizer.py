@@ -13,6 +13,7 @@ from voxkit.modules.spectral import log_mel
 from voxkit.modules.vocos import Vocos
 from voxkit.phonemes import phone_count
 from voxkit.prosody import measure
+from voxkit.reference import reference_clip
 from voxkit.spec import ModelSpec
 from voxkit.voice import Description
 
@@ -25,6 +26,10 @@ class FsqTokenizer:
     ) -> None:
         self.spec = spec
         self.encoder, self.speaker, self.pitch = encoder, speaker, pitch
+
+    def clip(self, audio: Audio, *, whole: bool) -> Audio:
+        """Return what of a recording a voice is made of; all of its speech where `whole`."""
+        return reference_clip(audio, whole=whole)
 
     @torch.inference_mode()
     def encode(self, audio: Audio) -> np.ndarray:
