@@ -115,11 +115,13 @@ class Counted:
         self._generator = generator
         self.cut = False
 
-    def tokens(self, text_ids: tuple[int, ...], *args: Any) -> Iterator[int]:
+    def tokens(
+        self, text_ids: tuple[int, ...], *args: Any, instruction: str | None = None
+    ) -> Iterator[int]:
         """Hand the tokens on, counting them."""
         _, most = self._generator.bounds(text_ids)
         count = 0
-        for token in self._generator.tokens(text_ids, *args):
+        for token in self._generator.tokens(text_ids, *args, instruction=instruction):
             count += 1
             yield token
         self.cut = self.cut or count >= most

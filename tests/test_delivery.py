@@ -6,17 +6,27 @@ import numpy as np
 import pytest
 import tiny
 
-from voxkit.delivery import Delivery, deliver
+from voxkit.delivery import Cast, Delivery, Wishes, deliver
 from voxkit.options import Options
 from voxkit.prosody import NATURAL, Pitch
 from voxkit.style import NEUTRAL, PLAIN, Manner, Style
 from voxkit.text import Sentence
+from voxkit.voice import Voice
 
 
 def of(style: Style = NEUTRAL, manner: Manner = PLAIN, **facts: bool) -> Delivery:
     sentence = Sentence("Hello.", facts.get("ends", False), "Hello.", facts.get("cut", False))
     sentence = Sentence(sentence.text, sentence.paragraph_end, "Hello.", sentence.cut, manner)
-    return deliver(sentence, style, "native", tiny.voice(), Options())
+    return deliver(sentence, wishes(style), "native")
+
+
+def wishes(style: Style, voice: Voice | None = None, speed: float = 1.0) -> Wishes:
+    """A request of nobody else's."""
+    return Wishes(Options(speed=speed), style, Cast(voice or tiny.voice(), stranger))
+
+
+def stranger(name: str) -> Voice:
+    return tiny.voice(1, name=name)
 
 
 def test_nothing_asked_for_changes_nothing() -> None:
@@ -30,7 +40,7 @@ def test_rate_and_pitch_of_style_markup_and_voice_multiply() -> None:
     sentence = Sentence("Hello.", False, "Hello.", manner=Manner(rate=1.5, pitch_st=4.0))
     voice = tiny.voice(pitch_factor=1.1, rate_factor=0.9)
     style = Style(rate=0.8, pitch_st=8.0, said=("rate", "pitch_st"))
-    made = deliver(sentence, style, "native", voice, Options(speed=2.0))
+    made = deliver(sentence, wishes(style, voice, speed=2.0), "native")
     assert made.speed == pytest.approx(2.0 * 0.8 * 1.5 * 0.9)
     assert made.pitch.factor == pytest.approx(2.0 * 1.1)
 
@@ -49,7 +59,7 @@ def test_pauses_grow_with_the_style(facts: dict[str, bool], pause_ms: float) -> 
 
 def test_a_model_that_knows_the_request_is_told_in_words() -> None:
     sentence = Sentence("Hello.", False, "Hello.")
-    made = deliver(sentence, Style(emotion="sad"), "cosyvoice3", tiny.voice(), Options())
+    made = deliver(sentence, wishes(Style(emotion="sad")), "cosyvoice3")
     assert made.instruction == "请非常伤心地说一句话。"
 
 
@@ -72,3 +82,20 @@ def test_what_is_made_louder_never_clips() -> None:
 def test_without_a_change_of_loudness_samples_stay_as_they_are() -> None:
     samples = np.array([-1.5, -0.9, 0.0, 0.5, 1.2], np.float32)
     assert (of().level(samples) == np.clip(samples, -1, 1)).all()
+
+
+def test_a_pause_that_is_written_is_kept_to_the_sample_in_any_style() -> None:
+    sentence = Sentence("Hello.", False, "Hello.", pause_ms=500.0)
+    assert deliver(sentence, wishes(Style(pause=2.0)), "native").pause_ms == 500.0
+
+
+def test_a_voice_of_a_cast_is_looked_for_once() -> None:
+    asked: list[str] = []
+
+    def find(name: str) -> Voice:
+        asked.append(name)
+        return tiny.voice(1, name=name)
+
+    cast = Cast(tiny.voice(), find)
+    assert [cast.voice(n).name for n in ("bert", None, "bert")] == ["bert", "anna", "bert"]
+    assert asked == ["bert"]

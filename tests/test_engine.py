@@ -78,8 +78,8 @@ def test_sound_comes_before_all_of_it_is_made(engine: Engine, voice: Voice) -> N
     made: list[int] = []
 
     class Counting:
-        def tokens(self, *told: Any) -> Iterator[int]:
-            for token in engine.parts.generator.tokens(*told):
+        def tokens(self, *told: Any, instruction: str | None) -> Iterator[int]:
+            for token in engine.parts.generator.tokens(*told, instruction=instruction):
                 made.append(token)
                 yield token
 

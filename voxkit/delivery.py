@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,11 +37,34 @@ class Delivery:
         return np.where(over > 0, np.copysign(bent, samples), samples)
 
 
-def deliver(
-    sentence: Sentence, style: Style, family: Family, voice: Voice, options: Options
-) -> Delivery:
-    """Work out how a sentence is delivered by a voice in the style of a request."""
-    told = render(sentence.manner.over(style), family)
+class Cast:
+    """Who speaks in one request; each voice is found once, when its name first comes."""
+
+    def __init__(self, voice: Voice, find: Callable[[str], Voice]) -> None:
+        self._find = find
+        self._voices: dict[str | None, Voice] = {None: voice}
+
+    def voice(self, name: str | None) -> Voice:
+        """Return the voice of that name; None is the voice of the request."""
+        if name not in self._voices:
+            assert name is not None  # who speaks by default is known from the start
+            self._voices[name] = self._find(name)
+        return self._voices[name]
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What one request asks for beside its words."""
+
+    options: Options
+    style: Style
+    cast: Cast
+
+
+def deliver(sentence: Sentence, wishes: Wishes, family: Family) -> Delivery:
+    """Work out how a sentence of a request is delivered."""
+    options, voice = wishes.options, wishes.cast.voice(sentence.manner.voice)
+    told = render(sentence.manner.over(wishes.style), family)
     numbers = told.controls
     return Delivery(
         speed=options.speed * numbers.rate * voice.rate_factor,
@@ -51,7 +75,11 @@ def deliver(
             whisper=numbers.whisper,
         ),
         gain=10 ** (numbers.energy_db / 20),
-        pause_ms=_pause_ms(sentence, options) * numbers.pause,
+        pause_ms=(
+            _pause_ms(sentence, options) * numbers.pause
+            if sentence.pause_ms is None
+            else sentence.pause_ms
+        ),
         instruction=told.instruction,
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import abc
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,14 +18,18 @@ from torch import Tensor
 
 from voxkit.arriving import TextSource, Utterance, arriving, known
 from voxkit.audio import Audio
+from voxkit.delivery import Cast, Delivery, Wishes, deliver
 from voxkit.errors import TextError, VoiceError
 from voxkit.families import AnySpec
+from voxkit.library import find_voice
 from voxkit.markup import Piece
 from voxkit.modules.stretch import init_stretch
 from voxkit.options import Options
+from voxkit.prosody import Pitch
 from voxkit.readings import Readings
 from voxkit.score import write_script
 from voxkit.speech import Progress, Speech
+from voxkit.style import NEUTRAL, Style
 from voxkit.text import Script, Sentence
 from voxkit.voice import Description, Voice
 
@@ -109,8 +113,11 @@ class Decoder(Protocol):
 class Vocoder(Protocol):
     """Mel → waveform."""
 
-    def init_state(self, generator: torch.Generator) -> State:
-        """Return the state before the first frame."""
+    def init_state(self, generator: torch.Generator, pitch: Pitch) -> State:
+        """Return the state before the first frame of speech whose pitch is changed so.
+
+        Raises `ModelError` for a change that it cannot make.
+        """
 
     def vocode(self, mel: Tensor, state: State, last: bool) -> tuple[Tensor, State]:
         """Take more mel (1, M, f) → all finished samples (s,) in [-1, 1], and the state."""
@@ -149,30 +156,51 @@ class Engine:
         return write_script(text, frontend.prepare, frontend.marks)
 
     def stream(
-        self, text: str | Script | Iterable[str], voice: Voice, options: Options | None = None
+        self,
+        text: str | Script | Iterable[str],
+        voice: Voice,
+        options: Options | None = None,
+        *,
+        style: Style = NEUTRAL,
+        voices: Callable[[str], Voice] | None = None,
     ) -> Speech:
         """Speak, yielding audio as it is made.
 
         Text is given whole, or in pieces that are cut anywhere while it is still being written.
+        Those who speak in a script, as after [voice:ann], come from `voices`, else the library.
         Raises `TextError` for nothing to say and `VoiceError` for a voice of another model.
         """
-        options = options or Options()
-        voice.check_made_by(self.fingerprint, self.spec.name)
         whole = self.prepare(text) if isinstance(text, str) else text
+        cast = Cast(voice, voices or self._from_library)
+        for name in {s.manner.voice for s in whole.sentences} if isinstance(whole, Script) else ():
+            cast.voice(name).check_made_by(self.fingerprint, self.spec.name)
+        voice.check_made_by(self.fingerprint, self.spec.name)
+        wishes = Wishes(options or Options(), style, cast)
 
         def utterances(progress: Progress) -> Iterator[Utterance]:
             if isinstance(whole, Script):
                 return known(whole, progress)
             return arriving(whole, self.parts.frontend.arriving(), progress)
 
-        return Speech(lambda progress: self._speak(utterances(progress), voice, options, progress))
+        def speak(progress: Progress) -> abc.Generator[Audio, None, None]:
+            if isinstance(whole, Script) and whole.lead_ms:
+                yield self._silence(whole.lead_ms)
+            yield from self._speak(utterances(progress), wishes, progress)
+
+        return Speech(speak)
 
     def speak(
-        self, text: str | Script | Iterable[str], voice: Voice, options: Options | None = None
+        self,
+        text: str | Script | Iterable[str],
+        voice: Voice,
+        options: Options | None = None,
+        *,
+        style: Style = NEUTRAL,
+        voices: Callable[[str], Voice] | None = None,
     ) -> Audio:
         """Speak and return all of it: the stream joined."""
-        pieces = [chunk.samples for chunk in self.stream(text, voice, options)]
-        return Audio(np.concatenate(pieces), self.sample_rate)
+        stream = self.stream(text, voice, options, style=style, voices=voices)
+        return Audio(np.concatenate([piece.samples for piece in stream]), self.sample_rate)
 
     def clone(self, reference: Audio, *, name: str, transcript: str | None = None) -> Voice:
         """Make a voice from a recording.  Raises `AudioError` if it holds no usable speech."""
@@ -216,37 +244,38 @@ class Engine:
     def _speak(
         self,
         utterances: Iterator[Utterance],
-        voice: Voice,
-        options: Options,
+        wishes: Wishes,
         progress: Progress,
     ) -> abc.Generator[Audio, None, None]:
-        """Speak one utterance after the other."""
-        start = self._readings.after(voice, options)
+        """Speak one utterance after the other, each followed by its pause."""
         counts: list[int] = []  # tokens of each utterance so far
-        before: Sentence | None = None
+        pause_ms: float | None = None
+        last: Sentence | None = None
         for utterance in utterances:
-            if before is not None:
-                yield self._silence(_pause_ms(before, options))
-            said = yield from self._utterance(utterance, voice, options, start, counts, progress)
-            counts.append(said)
-            before = utterance.last
+            if pause_ms is not None:
+                yield self._silence(pause_ms)
+            counts.append((yield from self._utterance(utterance, wishes, counts, progress)))
+            last = utterance.last
+            pause_ms = self._delivery(last, wishes).pause_ms
+        if last is not None and last.pause_ms is not None:
+            yield self._silence(last.pause_ms)
 
     def _utterance(
         self,
         utterance: Utterance,
-        voice: Voice,
-        options: Options,
-        start: State,
+        wishes: Wishes,
         earlier: Sequence[int],
         progress: Progress,
     ) -> abc.Generator[Audio, None, int]:
         """Speak one utterance, hop by hop, and return the number of its tokens."""
-        parts = self.parts
+        parts, options = self.parts, wishes.options
+        voice = wishes.cast.voice(utterance.first.manner.voice)
+        told = self._delivery(utterance.first, wishes)
         sampling, flow, source = _generators(options.seed, len(earlier))
-        mel_state = parts.decoder.seed(start, flow)
-        wav_state = parts.vocoder.init_state(source)
-        stretch = init_stretch(options.speed)
-        tokens = self._tokens(utterance, voice, options, sampling, progress)
+        mel_state = parts.decoder.seed(self._readings.after(voice, options), flow)
+        wav_state = parts.vocoder.init_state(source, told.pitch)
+        stretch = init_stretch(told.speed)
+        tokens = self._tokens(utterance, voice, options, sampling, progress, told.instruction)
         said = frames = 0
         for hop, last in _hops(tokens, parts.decoder.hops(voice, earlier)):
             said += len(hop)
@@ -260,7 +289,7 @@ class Engine:
             elif wav.shape[0]:
                 progress.reach(frames // self.spec.mel_per_token)
             if wav.shape[0]:
-                yield Audio(wav.clamp(-1, 1).cpu().numpy(), self.sample_rate)
+                yield Audio(told.level(wav.cpu().numpy()), self.sample_rate)
         return said
 
     def _tokens(
@@ -270,14 +299,17 @@ class Engine:
         options: Options,
         sampling: torch.Generator,
         progress: Progress,
+        instruction: str | None,
     ) -> Iterator[int]:
         """Yield the tokens of an utterance, all of which is known or which still grows."""
         generator = self.parts.generator
         ids = (self._ids(part) for part in utterance)
         if utterance.grows:
-            tokens = generator.tokens_streamed(ids, voice, options, sampling)
+            tokens = generator.tokens_streamed(
+                ids, voice, options, sampling, instruction=instruction
+            )
         else:
-            tokens = generator.tokens(next(ids), voice, options, sampling)
+            tokens = generator.tokens(next(ids), voice, options, sampling, instruction=instruction)
         for token in tokens:
             progress.check()
             yield token
@@ -289,6 +321,12 @@ class Engine:
                 f"Nobody knows how {sentence.source!r} is said: write it in other words."
             )
         return ids
+
+    def _delivery(self, sentence: Sentence, wishes: Wishes) -> Delivery:
+        return deliver(sentence, wishes, self.spec.family)
+
+    def _from_library(self, name: str) -> Voice:
+        return self.adopt(find_voice(name))
 
     def _silence(self, milliseconds: float) -> Audio:
         count = round(milliseconds * self.sample_rate / 1000)
@@ -304,12 +342,6 @@ def _hops(tokens: Iterator[int], sizes: Iterator[int]) -> Iterator[tuple[list[in
             yield hop, False
             size, hop = next(sizes), []
     yield hop, True
-
-
-def _pause_ms(before: Sentence, options: Options) -> float:
-    """Silence after a sentence: more after a paragraph, little inside one that was cut."""
-    factor = 2.0 if before.paragraph_end else 0.25 if before.cut else 1.0
-    return options.sentence_pause_ms * factor
 
 
 def _generators(

@@ -133,8 +133,8 @@ class Vocos(nn.Module):
             voiced = (f0 > 0).to(f0)
             used = torch.where(f0 > 0, f0, log_f0.detach().exp())
         excitation = Excitation(used.repeat(draws, 1), voiced.repeat(draws, 1), noise)
-        head = self.head.init_state(draws * batch)
-        wav, _ = self.head.step(features.repeat(draws, 1, 1), excitation, head, True)
+        state = self.init_state(draws * batch)
+        wav, _ = self.head.step(features.repeat(draws, 1, 1), excitation, state.head, True)
         return wav, log_f0.exp(), logits
 
     def read_pitch(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -281,10 +281,11 @@ class SourceFilterHead(nn.Module):
         """Response (2, 1, N/2 + 1) for pulses and noise that gives breath the tilt of a whisper.
 
         A whisper lacks the strong low end of voice: Ito, Takeda and Itakura 2005, "Analysis and
-        recognition of whispered speech" (Speech Communication 45).
+        recognition of whispered speech" (Speech Communication 45).  The factor of 2.5 keeps the
+        power of speech about as it was.
         """
         turn = torch.linspace(0, math.pi, spectrum.shape[-1], device=spectrum.device)
-        tilt = 1 - 0.8 * torch.polar(torch.ones_like(turn), -turn)
+        tilt = 2.5 - 2.0 * torch.polar(torch.ones_like(turn), -turn)
         return torch.stack([tilt, torch.ones_like(tilt)])[:, None]
 
 
