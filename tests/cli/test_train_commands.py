@@ -251,6 +251,33 @@ def test_quiet_says_nothing(place: Place) -> None:
     assert (result.status, result.out, result.err) == (0, "", "")
 
 
+@pytest.mark.parametrize("part", ["speaker", "vocoder"])
+def test_training_starts_from_a_model_until_there_is_a_checkpoint(place: Place, part: str) -> None:
+    model = tiny.write_model(place.folder / "old")
+    place.train("corpus")
+    slow = Path(place.recipe(part)).read_text().replace("lr = 1e-3", "lr = 1e-9")
+    Path(place.recipe(part)).write_text(slow)
+    result = place.train(part, "--from", str(model))
+    assert result.status == 0, result.err
+    assert f"The {part} starts from {model}" in result.err
+    assert ("; new in it: directions." in result.err) == (part == "speaker")
+    prefix = "encoder." if part == "speaker" else ""
+    found = averaged_weights(place.work / part)
+    for name, weight in tiny.weights().items():
+        if name.startswith(f"{part}."):
+            mine = found[prefix + name.removeprefix(f"{part}.")]
+            torch.testing.assert_close(mine, weight.float(), atol=1e-6, rtol=1e-6)
+    again = place.train(part, "--from", str(model), "--steps", "4")
+    assert again.status == 0 and "goes on" in again.err
+
+
+def test_a_model_that_does_not_fit_is_one_sentence(place: Place) -> None:
+    place.train("corpus")
+    assert "--spec" in failed(place.train("vocoder", "--from", "voxkit-en"))
+    assert "There is no model" in failed(place.train("vocoder", "--from", "nobody"))
+    assert not (place.work / "vocoder" / "checkpoint.pt").exists()
+
+
 # ---- what comes before what -------------------------------------------------------------------
 
 

@@ -20,6 +20,7 @@ from voxkit.train import export as exports
 from voxkit.train.data import load_corpus
 from voxkit.train.encode import Encoded, encode, load_encoded
 from voxkit.train.loop import LoopRecipe, Task, run
+from voxkit.train.warm_start import find_model, warm_start
 
 if TYPE_CHECKING:
     from voxkit.modules.letters import Letters
@@ -37,6 +38,14 @@ SpecFlag = Annotated[
     Path | None, typer.Option("--spec", help="A config.json instead of voxkit-en's.")
 ]
 StepsFlag = Annotated[int | None, typer.Option("--steps", min=1, help="Instead of the recipe's.")]
+FromFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="NAME|FOLDER",
+        help="Model whose weights training starts from, while there is no checkpoint.",
+    ),
+]
 _WORK = Path("runs")
 
 
@@ -138,6 +147,7 @@ def _train(
     recipe: Path | None,
     spec: Path | None,
     steps: int | None,
+    start: str | None,
     device: flags.Device,
     threads: int | None,
     quiet: bool,
@@ -157,6 +167,8 @@ def _train(
     with torch.random.fork_rng():
         torch.manual_seed(loop.seed)  # inside the fork: initial weights only
         task = _build(part, _spec(spec), data, work, out)
+    if start is not None:
+        _warm_start(task, part, start, work, out)
     with out.bar(f"Training the {part}", loop.steps) as bar:
 
         def report(step: int, figures: dict[str, float]) -> None:
@@ -167,6 +179,17 @@ def _train(
 
         run(task, loop, work / part, device=where, report=report)
     out.note(f"{work / part}: checkpoint.pt, log.jsonl and loss.png at step {loop.steps}.")
+
+
+def _warm_start(task: Task, part: str, model: str, work: Path, out: Output) -> None:
+    """Give the network of a part that has no checkpoint yet the weights of a model."""
+    if (work / part / "checkpoint.pt").is_file():
+        out.note(f"{work / part}/checkpoint.pt is there and goes on: --from is not needed.")
+        return
+    folder = find_model(model)
+    fresh = sorted({name.split(".")[0] for name in warm_start(task.model, part, folder)})
+    rest = f"; new in it: {', '.join(fresh)}" if fresh else ""
+    out.note(f"The {part} starts from {folder}{rest}.")
 
 
 @app.command("corpus")
@@ -215,11 +238,12 @@ def _part(name: str, words: str) -> None:
         recipe: RecipeFlag = None,
         spec: SpecFlag = None,
         steps: StepsFlag = None,
+        start: FromFlag = None,
         device: flags.DeviceFlag = flags.Device.auto,
         threads: flags.ThreadsFlag = None,
         quiet: flags.QuietFlag = False,
     ) -> None:
-        _train(name, work, recipe, spec, steps, device, threads, quiet)
+        _train(name, work, recipe, spec, steps, start, device, threads, quiet)
 
 
 _part("tokenizer", "Train the FSQ speech tokenizer.")
