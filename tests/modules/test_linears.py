@@ -70,6 +70,16 @@ def test_only_large_layers_are_packed(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_packed_layer_tells_its_shape_and_type(kind: Kind) -> None:
+    network = net()
+    plain = network.first
+    pack(network, kind)
+    assert network.first.weight.shape == plain.weight.shape
+    assert network.first.weight.new_zeros(2).dtype == torch.float32
+    assert (network.first.in_features, network.first.out_features) == (128, 160)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_compressed_weights_fill_a_network_that_has_none(kind: Kind) -> None:
     full = net()
     stored = compress(full.state_dict(), full, kind)

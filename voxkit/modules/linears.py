@@ -36,12 +36,21 @@ def fast_kind(device: torch.device) -> Kind:
     return Kind.bf16 if has_units else Kind.fp32
 
 
-class Bf16Linear(nn.Module):
+class Packed(nn.Module):
+    """A linear layer without weights to look at; `weight` tells their shape, type and device."""
+
+    def __init__(self, shape: torch.Size, device: torch.device, inputs: int = 0) -> None:
+        super().__init__()
+        self.out_features, self.in_features = shape[0], inputs or shape[1]
+        self.weight = torch.zeros((), device=device).expand(self.out_features, self.in_features)
+
+
+class Bf16Linear(Packed):
     """Weights and input in bf16, sums in float32."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         """Weight (N, K) bf16, bias (N,) or None."""
-        super().__init__()
+        super().__init__(weight.shape, weight.device)
         self.bias = None if bias is None else bias.to(torch.bfloat16)
         self.ordered = weight.device.type == "cpu" and bool(
             torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -59,12 +68,12 @@ class Bf16Linear(nn.Module):
         return y.to(x.dtype)
 
 
-class Int8Linear(nn.Module):
+class Int8Linear(Packed):
     """Int8 weights with a scale for each row; the input is scaled to int8 as a whole."""
 
     def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None) -> None:
         """Weight (N, K) int8, scale (N,), bias (N,) or None."""
-        super().__init__()
+        super().__init__(weight.shape, weight.device)
         middle = torch.zeros(len(scale), dtype=torch.long)
         # Without the dot products of int8 the kernel may overflow on eight bits of input.
         self.reduce = not torch.cpu._is_vnni_supported()
@@ -79,13 +88,13 @@ class Int8Linear(nn.Module):
         return y
 
 
-class Int4Linear(nn.Module):
+class Int4Linear(Packed):
     """Int4 weights, a scale and a lowest value for every `GROUP` of a row; input in bf16."""
 
     def __init__(self, weight: Tensor, scale: Tensor, lowest: Tensor, bias: Tensor | None) -> None:
         """Weight (N, K / 2) uint8, two to a byte, scale and lowest (N, K / GROUP), bias (N,)."""
-        super().__init__()
-        self.bias, self.outputs = bias, weight.shape[0]
+        super().__init__(weight.shape, weight.device, inputs=2 * weight.shape[1])
+        self.bias = bias
         missing = -weight.shape[0] % 16  # rows that the kernel wants to see
         digits = torch.stack([weight & 15, weight >> 4], dim=-1).flatten(1).int()
         digits = F.pad(digits, (0, 0, 0, missing))
@@ -97,7 +106,7 @@ class Int4Linear(nn.Module):
         """(…, K) → (…, N) in the type of x."""
         rows = x.to(torch.bfloat16).flatten(0, -2)
         y = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self.kept, GROUP, self.scales)
-        y = y[:, : self.outputs].to(x.dtype).unflatten(0, x.shape[:-1])
+        y = y[:, : self.out_features].to(x.dtype).unflatten(0, x.shape[:-1])
         return y if self.bias is None else y + self.bias
 
 
