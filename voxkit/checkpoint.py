@@ -151,11 +151,16 @@ def _device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ModelError("There is no CUDA device here: use --device cpu.")
-    return torch.device(name)
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise ModelError(f"There is no device {name!r}: give auto, cpu or cuda.") from None
 
 
 def _load_native(spec: ModelSpec, folder: Path, device: torch.device) -> Engine:
     """Build the native family from `model.safetensors`."""
+    import torch
+
     from voxkit.decoder import FlowDecoder, VocosVocoder
     from voxkit.engine import Engine, Parts
     from voxkit.generator import PhoneFrontend, PhoneGenerator
@@ -164,7 +169,8 @@ def _load_native(spec: ModelSpec, folder: Path, device: torch.device) -> Engine:
 
     path = folder / "model.safetensors"
     weights = read_weights(path)
-    modules = native_modules(spec)
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and then replaced
+        modules = native_modules(spec)
     for name, module in modules.items():
         fill(module, weights, name, path, device)
     vocoder = modules["vocoder"]
