@@ -26,7 +26,8 @@ from voxkit.cli.manifest import (
     rename,
 )
 from voxkit.cli.output import Output
-from voxkit.cli.speak import perform, wanted_text
+from voxkit.cli.speak import perform
+from voxkit.cli.text_in import wanted_text
 from voxkit.cli.voices import wanted_voice
 from voxkit.errors import OutputError, TextError, VoxkitError
 from voxkit.files import output_error
