@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,9 +17,12 @@ import numpy as np
 import voxkit
 from voxkit.audio import Audio
 from voxkit.errors import ModelError, TextError
+from voxkit.markup import Piece
 from voxkit.options import Options
+from voxkit.score import write_script
+from voxkit.style import NEUTRAL, Style
 from voxkit.text import Script, Sentence
-from voxkit.voice import Voice
+from voxkit.voice import Description, Voice
 
 RATE = 24_000
 CHUNK = 2_400
@@ -41,6 +44,15 @@ def voice(name: str, pitch: float = 220.0) -> Voice:
     )
 
 
+class FakeEar:
+    """Hears the same speaker in everything."""
+
+    def describe(self, audio: Audio, text_ids: tuple[int, ...] | None) -> Description:
+        """Return next to nothing."""
+        speaker = np.array([1.0, 0.0], np.float32)
+        return Description(np.arange(2), np.zeros((80, 4), np.float32), speaker, {})
+
+
 class FakeEngine:
     """Speaks in sine waves whose noise depends on the seed, the voice and the options."""
 
@@ -48,21 +60,35 @@ class FakeEngine:
     fingerprint = FINGERPRINT
     sample_rate = RATE
     default_voice = "anna"
+    parts = SimpleNamespace(tokenizer=FakeEar())
 
-    def prepare(self, text: str) -> Script:
+    def prepare(self, text: str | Sequence[Piece]) -> Script:
         """Split at full stops; everything that is not ASCII cannot be said."""
+        if not isinstance(text, str):
+            return write_script(text, self.prepare, frozenset("/"))
         if not re.search(r"[A-Za-z0-9]", text):
             raise TextError(f"There is nothing to say in {text[:20]!r}.")
         parts = filter(None, (part.strip() for part in text.split(".")))
         sentences = tuple(Sentence(part, False, part) for part in parts)
         return Script(sentences, tuple(re.findall(r"[^\x00-\x7f]+", text)))
 
-    def stream(self, text: str | Script, voice: Voice, options: Options) -> Iterator[Audio]:
-        """Yield one tenth of a second for every two characters."""
+    def stream(
+        self,
+        text: str | Script,
+        voice: Voice,
+        options: Options,
+        *,
+        style: Style = NEUTRAL,
+        voices: Callable[[str], Voice] | None = None,
+    ) -> Iterator[Audio]:
+        """Yield one tenth of a second for every two characters, at the pitch of who speaks."""
+        speed = options.speed * style.rate
         script = self.prepare(text) if isinstance(text, str) else text
         noise = np.random.default_rng(options.seed)
         time = np.arange(CHUNK) / RATE
-        for sentence in (s.text for s in script.sentences):
+        for said in script.sentences:
+            sentence, name = said.text, said.manner.voice
+            speaker = voices(name) if voices and name else voice
             if "a bug" in sentence:
                 raise RuntimeError("tensor sizes do not match")
             if "unspeakable" in sentence:
@@ -71,10 +97,17 @@ class FakeEngine:
                 os.kill(os.getpid(), signal.SIGINT)
             if "terminate me" in sentence:
                 os.kill(os.getpid(), signal.SIGTERM)
-            pitch = voice.attributes["pitch_hz"] + hash_of(sentence)
-            for _ in range(max(1, round(len(sentence) / 2 / options.speed))):
+            pitch = speaker.attributes["pitch_hz"] + hash_of(sentence)
+            for _ in range(max(1, round(len(sentence) / 2 / speed / said.manner.rate))):
                 tone = 0.3 * np.sin(2 * np.pi * pitch * time) + 0.01 * noise.standard_normal(CHUNK)
                 yield Audio(tone.astype(np.float32), RATE)
+
+    def convert(self, blocks: Iterable[Audio], voice: Voice, options: Options) -> Iterator[Audio]:
+        """Hum the voice's pitch for as long as the recording."""
+        for block in blocks:
+            time = np.arange(round(block.seconds * RATE)) / RATE
+            tone = 0.3 * np.sin(2 * np.pi * voice.attributes["pitch_hz"] * time)
+            yield Audio(tone.astype(np.float32), RATE)
 
     def clone(self, reference: Audio, *, name: str, transcript: str | None = None) -> Voice:
         """Make a voice of the recording's loudness."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
-import math
 import os
+import shutil
 import stat
 import struct
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -62,40 +64,80 @@ def read_audio(path: Path) -> Audio:
     Float files louder than full scale are scaled down to it.  Raises `AudioError` for a file that
     is missing, empty, damaged, without sound in it, or holds NaN or infinite samples.
     """
+    blocks = list(_blocks(path))
+    samples = np.concatenate([block.samples for block in blocks])
+    peak = float(np.abs(samples).max())
+    return Audio(samples / np.float32(peak) if peak > 1.0 else samples, blocks[0].sample_rate)
+
+
+def stream_audio(path: Path) -> Iterator[Audio]:
+    """Read a sound file of any length as `read_audio` does, block by block in little memory.
+
+    What is louder than full scale is clipped.
+    """
+    for block in _blocks(path):
+        yield Audio(np.clip(block.samples, -1.0, 1.0), block.sample_rate)
+
+
+def _blocks(path: Path) -> Iterator[Audio]:
+    """Yield the channels of a sound file, averaged.  Raises `AudioError`."""
     import soundfile
 
-    _check_readable(path)
+    check_readable(path)
+    empty = True
     try:
-        with soundfile.SoundFile(path) as file:
-            rate = file.samplerate
-            blocks = list(_mono_blocks(file))
+        with _opened(path) as file:
+            # Not by `file.blocks()`, which fills up with stray memory where a damaged file ends.
+            while len(frames := file.read(2**18, dtype="float32", always_2d=True)):
+                with np.errstate(invalid="ignore", over="ignore"):  # looked for in the next line
+                    samples = frames.mean(axis=1)
+                if not np.isfinite(samples).all():
+                    raise AudioError(f"{path} holds samples that are not numbers: export it again.")
+                empty = False
+                yield Audio(samples, file.samplerate)
     except soundfile.LibsndfileError:
+        found = shutil.which("ffmpeg") is not None
         raise AudioError(
-            f"{path} cannot be read as sound: it is damaged or of an unknown kind; "
-            "give a wav, flac, mp3, ogg, opus or aiff file."
+            f"{path} cannot be read as sound: it is damaged or of an unknown kind; give a wav, "
+            "flac, mp3, ogg, opus or aiff file"
+            + ("." if found else ", or install ffmpeg, which reads most other kinds.")
         ) from None
-    samples = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
-    if not len(samples):
+    if empty:
         raise AudioError(f"{path} holds no sound (0 samples): record it again.")
-    peak = float(np.abs(samples).max())
-    if not math.isfinite(peak):
-        raise AudioError(f"{path} holds samples that are not numbers: export it again.")
-    return Audio(samples / np.float32(peak) if peak > 1.0 else samples, rate)
 
 
-def _mono_blocks(file: Any) -> Iterator[np.ndarray]:
-    """Yield an open sound file's channels, averaged, until it gives no more.
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a sound file to be read from its beginning to its end, by way of ffmpeg if need be."""
+    import soundfile
 
-    Not by `file.blocks()`, which fills up with stray memory where a damaged file ends early.  An
-    MP3 is read at once: soundfile seeks after every read, and the MP3 decoder loses its state then.
-    """
-    size = -1 if file.format == "MP3" else 2**18
-    while len(block := file.read(size, dtype="float32", always_2d=True)):
-        with np.errstate(invalid="ignore", over="ignore"):  # the caller looks for such samples
-            yield block.mean(axis=1)
+    class Onward(soundfile.SoundFile):
+        """Never seeks: soundfile would after every read, and the MP3 decoder loses its state."""
+
+        def seekable(self) -> bool:
+            return False
+
+    with ExitStack() as stack:
+        try:
+            file = Onward(path)
+        except soundfile.LibsndfileError:
+            ffmpeg = shutil.which("ffmpeg")
+            if ffmpeg is None:
+                raise
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="voxkit-")))
+            file = Onward(_decoded(path, folder / "decoded.wav", ffmpeg))
+        yield stack.enter_context(file)
 
 
-def _check_readable(path: Path) -> None:
+def _decoded(path: Path, target: Path, ffmpeg: str) -> Path:
+    """Let ffmpeg write the first sound track of a file as WAV.  Reads local files alone."""
+    source = ["-protocol_whitelist", "file,pipe", "-i", f"file:{path}"]
+    command = [ffmpeg, "-nostdin", "-v", "error", *source, "-map", "0:a:0", "-c:a", "pcm_f32le"]
+    subprocess.run([*command, str(target)], capture_output=True)
+    return target  # missing or damaged where ffmpeg failed, which libsndfile will say
+
+
+def check_readable(path: Path) -> None:
     """Raise `AudioError` in the words of the file system, which libsndfile does not pass on."""
     try:
         found = path.stat()
@@ -210,7 +252,7 @@ class AudioWriter:
             stack.callback(self._abandon)
             for tag, value in self._tags.items():
                 if value:
-                    setattr(self._file, tag, value.replace("\0", "")[:1000])
+                    setattr(self._file, tag, value.replace("\0", "")[:_MOST_TAG])
             self._stack = stack.pop_all()
         return self
 
@@ -294,6 +336,7 @@ class AudioWriter:
             raise output_error(self.path, error) from None
 
 
+_MOST_TAG = 16_000  # characters of a title or comment
 _CLOSING_BYTES = 2**18  # more than the largest Ogg page (64 KiB) and FLAC block still in memory
 
 

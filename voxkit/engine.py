@@ -23,10 +23,13 @@ from voxkit.errors import TextError, VoiceError
 from voxkit.families import AnySpec
 from voxkit.library import find_voice
 from voxkit.markup import Piece
+from voxkit.modules.formants import move_formants
 from voxkit.modules.stretch import init_stretch
 from voxkit.options import Options
 from voxkit.prosody import Pitch
 from voxkit.readings import Readings
+from voxkit.reference import Clip
+from voxkit.revoice import Revoicer
 from voxkit.score import write_script
 from voxkit.speech import Progress, Speech
 from voxkit.style import NEUTRAL, Style
@@ -173,8 +176,8 @@ class Engine:
         whole = self.prepare(text) if isinstance(text, str) else text
         cast = Cast(voice, voices or self._from_library)
         for name in {s.manner.voice for s in whole.sentences} if isinstance(whole, Script) else ():
-            cast.voice(name).check_made_by(self.fingerprint, self.spec.name)
-        voice.check_made_by(self.fingerprint, self.spec.name)
+            self._check(cast.voice(name))
+        self._check(voice)
         wishes = Wishes(options or Options(), style, cast)
 
         def utterances(progress: Progress) -> Iterator[Utterance]:
@@ -201,6 +204,21 @@ class Engine:
         """Speak and return all of it: the stream joined."""
         stream = self.stream(text, voice, options, style=style, voices=voices)
         return Audio(np.concatenate([piece.samples for piece in stream]), self.sample_rate)
+
+    def convert(
+        self, recording: Audio | Iterable[Audio], voice: Voice, options: Options | None = None
+    ) -> Iterator[Audio]:
+        """Say a recording again with another voice, in time with it; it may come in blocks.
+
+        The result comes piece by piece, in memory that does not grow, and lasts as long as the
+        recording.  Raises `VoiceError` for a voice of another model.
+        """
+        self._check(voice)
+        blocks = [recording] if isinstance(recording, Audio) else recording
+        options = options or Options()
+        start = self._readings.after(voice, options)
+        revoicer = Revoicer(self.parts, self.spec.mel, self.spec.token_rate)
+        return revoicer.convert(blocks, voice, start, lambda n: _generators(options.seed, n))
 
     def clone(self, reference: Audio, *, name: str, transcript: str | None = None) -> Voice:
         """Make a voice from a recording.  Raises `AudioError` if it holds no usable speech."""
@@ -230,15 +248,27 @@ class Engine:
         Raises `VoiceError` if another model made it and no recording is kept with it.
         """
         if voice.made_by == self.fingerprint or voice.reference is None:
-            voice.check_made_by(self.fingerprint, self.spec.name)
+            self._check(voice)
             return voice
-        made = self.clone(voice.reference, name=voice.name, transcript=voice.transcript)
+        clip = Clip(voice.reference.samples, voice.reference.sample_rate)
+        made = self.clone(clip, name=voice.name, transcript=voice.transcript)
         return dataclasses.replace(
             made,
             description=voice.description,
             source=voice.source,
             licence=voice.licence,
             consent=voice.consent,
+            creation=voice.creation,
+        )
+
+    def _check(self, voice: Voice) -> None:
+        """Raise `VoiceError` unless the voice is one of this model's, whoever wrote its file."""
+        voice.check_made_by(self.fingerprint, self.spec.name)
+        voice.check_fits(
+            codebook=self.spec.tokenizer.codebook,
+            bins=self.spec.mel.bins,
+            ratio=self.spec.mel_per_token,
+            speaker=self.spec.speaker.embedding,
         )
 
     def _speak(
@@ -282,6 +312,7 @@ class Engine:
             new = torch.tensor(hop, dtype=torch.long)
             mel, mel_state = parts.decoder.decode(new, mel_state, last)
             frames += mel.shape[2]
+            mel = move_formants(mel, voice.formant_factor, self.spec.mel)
             mel, stretch = stretch.step(mel, last)
             wav, wav_state = parts.vocoder.vocode(mel, wav_state, last)
             if last:

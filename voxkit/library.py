@@ -116,17 +116,19 @@ def find_voice(name_or_path: str | Path) -> Voice:
 
     Raises `VoiceError`.
     """
-    parts = find_voices(name_or_path)
+    parts = [(load_voice(path), weight) for path, weight in voice_files(name_or_path)]
     return parts[0][0] if len(parts) == 1 else mixed(parts, name=str(name_or_path))
 
 
-def find_voices(name_or_path: str | Path) -> tuple[tuple[Voice, float], ...]:
-    """Load the voices that a name stands for, with weights that sum to 1.  Raises `VoiceError`."""
+def voice_files(name_or_path: str | Path) -> tuple[tuple[Path, float], ...]:
+    """Return the files that a name stands for, several for a mix, with weights that sum to 1.
+
+    Raises `VoiceError`.
+    """
     path = path_asked(name_or_path)
     if path is None and is_mix(str(name_or_path)):
-        parts = read_mix(str(name_or_path))
-        return tuple((load_voice(voice_path(name)), weight) for name, weight in parts)
-    return ((load_voice(path or voice_path(name_or_path)), 1.0),)
+        return tuple((voice_path(name), weight) for name, weight in read_mix(str(name_or_path)))
+    return ((path or voice_path(name_or_path), 1.0),)
 
 
 def path_asked(name_or_path: str | Path) -> Path | None:
@@ -142,12 +144,13 @@ def add_voice(voice: Voice, *, force: bool = False) -> Path:
     Raises `VoiceError` for a name that is taken or cannot be one, and `OutputError`.
     """
     path = free_path(voice.name, force=force)
+    make_library()
     save_voice(dataclasses.replace(voice, name=path.stem), path, force=force)
     return path
 
 
 def free_path(name: str, *, force: bool) -> Path:
-    """Return where a new voice `name` will be, its folder made.
+    """Return where a new voice `name` will be.
 
     Raises `VoiceError` if a voice has the name already, built-in ones included, without `force`.
     """
@@ -156,11 +159,16 @@ def free_path(name: str, *, force: bool) -> Path:
     if taken is not None and not force:
         whose = "a built-in voice" if taken.builtin else "a voice of yours"
         raise VoiceError(f"{name!r} is {whose} already: choose another name, or use --force.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise output_error(path, error) from None
     return path
+
+
+def make_library() -> None:
+    """Make the user's folder of voices if there is none.  Raises `OutputError`."""
+    folder = library_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(folder, error) from None
 
 
 def rename_voice(name: str, new: str, *, force: bool = False) -> Path:

@@ -82,6 +82,7 @@ def mixed(parts: Sequence[Weighted], *, name: str) -> Voice:
         creation={"how": "mix", "of": of},
         pitch_factor=_mean("_hz", [voice.pitch_factor for voice, _ in parts], weights),
         rate_factor=_mean("_hz", [voice.rate_factor for voice, _ in parts], weights),
+        formant_factor=_mean("_hz", [voice.formant_factor for voice, _ in parts], weights),
         tokens=heaviest.tokens,
         mel=heaviest.mel,
         speaker=speaker.astype(np.float32),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,13 +19,29 @@ _SILENT_DB = -60.0  # loudest third of a second below this: no speech was record
 _LEAST_RANGE_DB = 6.0  # speech rises and falls by far more, hum and hiss by less
 
 
-def reference_clip(audio: Audio, *, max_seconds: float = 10.0, whole: bool = False) -> Audio:
-    """Return the stretch of a recording to clone from, at most `max_seconds` long.
+LONGEST_S, LONGEST_WHOLE_S = 10.0, 30.0  # of a clip; the second where its words are known
 
-    Cut at pauses so that it holds as much speech as fits and ends in silence; without DC, speech at
-    -20 dBFS RMS, peak at most 0.9.  `whole` refuses to leave speech out, for a recording with a
-    transcript.  Raises `AudioError` for silence, less than 1 s of speech, or unusable samples.
+
+@dataclass(frozen=True, eq=False)
+class Clip(Audio):
+    """A recording as `reference_clip` makes it, ready to be cloned from."""
+
+    start_s: float = 0.0  # where in the recording its speech begins …
+    end_s: float = 0.0  # … and ends
+    recording: Audio | None = None  # all of it
+
+
+def reference_clip(audio: Audio, *, whole: bool = False, phrases: np.ndarray | None = None) -> Clip:
+    """Return the stretch of a recording to clone from, at most `LONGEST_S` long.
+
+    Cut at pauses so that it holds as much clean speech as fits and ends in silence; without DC,
+    speech at -20 dBFS RMS, peak at most 0.9.  `phrases` (P, 2) tells where speech is, in frames of
+    10 ms; without it, where it is loud.  `whole` leaves no speech out, for a recording with a
+    transcript.  A `Clip` stays as it is.  Raises `AudioError` for silence, less than 1 s of speech,
+    or unusable samples.
     """
+    if isinstance(audio, Clip):
+        return audio
     rate = audio.sample_rate
     if rate < LOWEST_RATE:
         raise AudioError(f"The reference has {rate} Hz: give a recording of 8000 Hz or more.")
@@ -34,28 +51,31 @@ def reference_clip(audio: Audio, *, max_seconds: float = 10.0, whole: bool = Fal
     offset = audio.samples.sum(dtype=np.float64) / max(1, len(audio.samples))
     samples = audio.samples - np.float32(offset)
     levels = _levels_db(samples, hop)
-    phrases = _phrases(levels)
+    if phrases is None:
+        phrases = _phrases(levels)
     speech = float((phrases[:, 1] - phrases[:, 0]).sum() * _FRAME_S)
     if speech < 1.0:
         held = f"only {speech:.1f} s of" if speech else "no"
         raise AudioError(
             f"The reference holds {held} speech: give at least 1 s of it, better 5 to 10 s."
         )
-    room = int((max_seconds - _LEAD_S - _TAIL_S) / _FRAME_S)
+    longest = LONGEST_WHOLE_S if whole else LONGEST_S
+    room = int((longest - _LEAD_S - _TAIL_S) / _FRAME_S)
     span = int(phrases[-1, 1] - phrases[0, 0])
     if whole and span > room:
         raise AudioError(
-            f"The reference speaks for {span * _FRAME_S:.1f} s and {max_seconds:g} s can be used: "
-            "cut it together with its transcript, or give no transcript."
+            f"The reference speaks for {span * _FRAME_S:.1f} s and {longest:g} s can be used with "
+            "a transcript: cut both to the same words, or give no transcript."
         )
-    first, last = _best_stretch(phrases, levels, room)
+    first, last = _best_stretch(phrases, levels, _clipped(samples, hop), room)
     spoken = [samples[max(a, first) * hop : min(b, last) * hop] for a, b in phrases]
     tail = round(_TAIL_S * rate)
     end = last * hop + (tail if last in phrases[:, 1] else 0)  # not into the next word
     clip = _faded(samples[max(0, first * hop - round(_LEAD_S * rate)) : end], rate)
     gain = min(_SPEECH_RMS / _rms(np.concatenate(spoken)), _PEAK / float(np.abs(clip).max()))
     silence = np.zeros(max(0, last * hop + tail - min(end, len(samples))), np.float32)
-    return Audio(np.concatenate([clip * np.float32(gain), silence]), rate)
+    made = np.concatenate([clip * np.float32(gain), silence])
+    return Clip(made, rate, first * _FRAME_S, last * _FRAME_S, audio)
 
 
 def _levels_db(samples: np.ndarray, hop: int) -> np.ndarray:
@@ -87,14 +107,24 @@ def _phrases(levels: np.ndarray) -> np.ndarray:
     return np.stack([starts, ends], axis=1)[ends - starts >= _CLICK]
 
 
-def _best_stretch(phrases: np.ndarray, levels: np.ndarray, room: int) -> tuple[int, int]:
+def _clipped(samples: np.ndarray, hop: int) -> np.ndarray:
+    """Return how many frames up to each one (F + 1,) hold samples that were cut off."""
+    frames = np.abs(samples[: len(samples) // hop * hop].reshape(-1, hop))
+    cut = (frames >= max(0.98, 0.999 * float(frames.max(initial=0)))).sum(axis=1) >= 3
+    return np.concatenate([[0], np.cumsum(cut)])
+
+
+def _best_stretch(
+    phrases: np.ndarray, levels: np.ndarray, clipped: np.ndarray, room: int
+) -> tuple[int, int]:
     """Return the frames (first, end) of the run of whole phrases within `room` with most speech.
 
-    Where no such run is half full, the longest phrase is cut at the quietest frame of the last
-    third of what fits.
+    A clipped frame takes away what ten frames of speech give.  Where no such run is half full, the
+    longest phrase is cut at the quietest frame of the last third of what fits.
     """
     starts, ends = phrases[:, 0], phrases[:, 1]
-    spoken = np.concatenate([[0], np.cumsum(ends - starts)])
+    clean = ends - starts - 10 * (clipped[ends] - clipped[starts])
+    spoken = np.concatenate([[0], np.cumsum(clean)])
     after = np.searchsorted(ends, starts + room, side="right")  # phrases that end within reach
     amounts = spoken[after] - spoken[np.arange(len(starts))]
     best = int(np.argmax(amounts))

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 
 from voxkit.audio import Audio
-from voxkit.options import Options
+from voxkit.modules.formants import move_formants
+from voxkit.prosody import Pitch
 from voxkit.segments import Piece, pieces, resampled
+from voxkit.spec import MelSpec
 from voxkit.voice import Voice
 
 _LEAD, _TAIL = 5, 5  # tokens before and after a piece that are decoded with it, 0.2 s
@@ -33,10 +35,7 @@ class Ear(Protocol):
 
 
 class Drawer(Protocol):
-    """Speech tokens and voice → mel."""
-
-    def init_state(self, voice: Voice, options: Options) -> Any:
-        """Return the state after the reference."""
+    """Speech tokens → mel."""
 
     def seed(self, state: Any, generator: torch.Generator) -> Any:
         """Return the state with the noise of one piece."""
@@ -48,49 +47,70 @@ class Drawer(Protocol):
 class Mouth(Protocol):
     """Mel → waveform."""
 
-    def init_state(self, generator: torch.Generator) -> Any:
-        """Return the state before the first frame."""
+    def init_state(self, generator: torch.Generator, pitch: Pitch) -> Any:
+        """Return the state before the first frame of speech whose pitch is changed so."""
 
     def vocode(self, mel: Tensor, state: Any, last: bool) -> tuple[Tensor, Any]:
         """Take mel (1, M, f) → all finished samples (s,) in [-1, 1], and the state."""
 
 
+class Parts(Protocol):
+    """What of a model is needed."""
+
+    @property
+    def tokenizer(self) -> Ear:
+        """Hears."""
+
+    @property
+    def decoder(self) -> Drawer:
+        """Draws."""
+
+    @property
+    def vocoder(self) -> Mouth:
+        """Sounds."""
+
+
 class Revoicer:
     """Converts piece after piece; holds nothing of any recording."""
 
-    def __init__(
-        self, ear: Ear, drawer: Drawer, mouth: Mouth, *, rate: int, token_rate: int
-    ) -> None:
-        self.ear, self.drawer, self.mouth = ear, drawer, mouth
-        self.rate, self.token = rate, rate // token_rate  # Hz; samples of one speech token
+    def __init__(self, parts: Parts, mel: MelSpec, token_rate: int) -> None:
+        self.parts, self.mel = parts, mel
+        self.token = mel.sample_rate // token_rate  # samples of one speech token
 
     def convert(
-        self, blocks: Iterable[Audio], voice: Voice, options: Options, generators: Generators
+        self, blocks: Iterable[Audio], voice: Voice, start: Any, generators: Generators
     ) -> Iterator[Audio]:
-        """Yield the recording that comes in `blocks` as `voice` says it, of the same length."""
-        start = self.drawer.init_state(voice, options)
-        fade = round(_FADE_S * self.rate)
+        """Yield the recording that comes in `blocks` as `voice` says it, of the same length.
+
+        `start` is the decoder's state after the voice's reference.
+        """
+        rate = self.mel.sample_rate
+        fade = round(_FADE_S * rate)
         ramp = np.linspace(0.0, 1.0, fade, dtype=np.float32)
         tail = np.zeros(0, np.float32)  # of the piece before, past its end
-        for index, piece in enumerate(pieces(resampled(blocks, self.rate), self.rate, self.token)):
+        for index, piece in enumerate(pieces(resampled(blocks, rate), rate, self.token)):
             samples = np.zeros(piece.samples + fade, np.float32)
             if not piece.silent:
-                said = self._say(piece, start, generators(index))[: len(samples)]
+                said = self._say(piece, voice, start, generators(index))[: len(samples)]
                 samples[: len(said)] = said
-            if len(tail):
-                shared = min(fade, piece.samples)
-                mixed = tail[:shared] * (1 - ramp[:shared]) + samples[:shared] * ramp[:shared]
-                samples[:shared] = mixed
+            shared = min(len(tail), piece.samples)
+            fading = tail[:shared] * (1 - ramp[:shared])
+            samples[:shared] = fading + samples[:shared] * ramp[:shared]
             tail = samples[piece.samples :]
-            yield Audio(samples[: piece.samples], self.rate)
+            yield Audio(samples[: piece.samples], rate)
 
-    def _say(self, piece: Piece, start: Any, noise: tuple[torch.Generator, ...]) -> np.ndarray:
+    def _say(
+        self, piece: Piece, voice: Voice, start: Any, noise: tuple[torch.Generator, ...]
+    ) -> np.ndarray:
         """Return the samples of a piece and of some of what follows it."""
-        tokens = self.ear.encode(piece.heard)
+        parts = self.parts
+        tokens = parts.tokenizer.encode(piece.heard)
         lead = min(_LEAD, piece.before)
         end = piece.before + math.ceil(piece.samples / self.token) + _TAIL
         spoken = torch.from_numpy(tokens[piece.before - lead : end])
         _, flow, source = noise
-        mel, _ = self.drawer.decode(spoken, self.drawer.seed(start, flow), True)
-        wav, _ = self.mouth.vocode(mel, self.mouth.init_state(source), True)
+        mel, _ = parts.decoder.decode(spoken, parts.decoder.seed(start, flow), True)
+        mel = move_formants(mel, voice.formant_factor, self.mel)
+        sound = parts.vocoder.init_state(source, Pitch(voice.pitch_factor))
+        wav, _ = parts.vocoder.vocode(mel, sound, True)
         return wav.clamp(-1, 1).cpu().numpy()[lead * self.token :]

@@ -43,8 +43,7 @@ class FsqTokenizer:
         mel = self._mel(audio)
         normalised = self._normalised(mel)
         tokens = codes_to_tokens(self.encoder(normalised), self.spec.tokenizer.levels)[0]
-        f0, voicing = self.pitch.measure_pitch(normalised)
-        pitch = (f0 * (voicing > 0.5)).flatten().cpu().numpy()
+        pitch = self._f0(normalised)
         level = mel[0].mean(0)
         spoken_s = float((level > level.max() - 4.5).sum()) / self.spec.mel.frame_rate
         rate = phone_count(text_ids) / spoken_s if text_ids and spoken_s > 0 else None
@@ -55,6 +54,15 @@ class FsqTokenizer:
             speaker=self.speaker(normalised)[0].cpu().numpy(),
             attributes=measure(pitch, natural, self.spec.mel, rate),
         )
+
+    @torch.inference_mode()
+    def f0(self, audio: Audio) -> np.ndarray:
+        """Return f0 (4F,) in Hz, 0 where unvoiced, four values a mel frame."""
+        return self._f0(self._normalised(self._mel(audio)))
+
+    def _f0(self, normalised: Tensor) -> np.ndarray:
+        f0, voicing = self.pitch.measure_pitch(normalised)
+        return (f0 * (voicing > 0.5)).flatten().cpu().numpy()
 
     def _mel(self, audio: Audio) -> Tensor:
         """Return the log-mel (1, M, F) with an even number of frames."""

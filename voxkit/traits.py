@@ -39,7 +39,7 @@ class Listener(Protocol):
     def describe(self, audio: Audio, text_ids: tuple[int, ...] | None) -> Description:
         """Return tokens, mel, speaker vector and measured attributes."""
 
-    def pitch(self, audio: Audio) -> np.ndarray:
+    def f0(self, audio: Audio) -> np.ndarray:
         """Return f0 (4F,) in Hz, 0 where unvoiced, four values a mel frame."""
 
 
@@ -54,7 +54,7 @@ class Heard:
 def measure_traits(audio: Audio, listener: Listener, spec: MelSpec) -> Heard:
     """Measure speech of one person at -20 dBFS.  Raises `AudioError` if nothing is voiced."""
     heard = listener.describe(audio, None)
-    f0 = listener.pitch(audio)
+    f0 = listener.f0(audio)
     pitch = heard.attributes
     if "pitch_hz" not in pitch:
         raise AudioError("No voiced speech was found: give a few seconds of clear speech.")

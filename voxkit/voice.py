@@ -51,6 +51,7 @@ class About:
     creation: Mapping[str, Fact] = field(default_factory=dict)  # how it was made, by which options
     pitch_factor: float = 1.0  # by which the model's own pitch is multiplied for this voice
     rate_factor: float = 1.0  # and its rate
+    formant_factor: float = 1.0  # by which resonances are moved; above 1 is a shorter vocal tract
 
     def __post_init__(self) -> None:
         """Refuse values that could not be shown or saved.  Raises `ValueError`."""
@@ -62,7 +63,7 @@ class About:
                 _check_creation(value)
             elif entry.name.endswith("_factor"):
                 if type(value) not in (int, float) or not _FACTORS[0] <= value <= _FACTORS[1]:
-                    raise ValueError(f"{entry.name} is not between 0.25 and 4")
+                    raise ValueError(f"{entry.name} must be between 0.25 and 4")
             elif not (value is None and entry.default is None):
                 _check_text(entry.name, value)
         for name, line in (("name", self.name), ("made_by", self.made_by)):

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from fake_engine import fake_checkpoint, voice
 
 import voxkit
 import voxkit.library
-from voxkit.audio import Audio, write_audio
+from voxkit.audio import write_audio
 from voxkit.cli.app import run
-from voxkit.voice import save_voice
+from voxkit.voice import load_voice, save_voice
 
 TESTS = Path(__file__).parents[1]
+ASSETS = TESTS.parent / "voxkit" / "assets" / "voxkit-en"
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,11 @@ def vox(
 
 @pytest.fixture
 def reference(tmp_path: Path) -> Path:
-    """A recording to clone from: three seconds of tone with a pause in it."""
-    time = np.arange(3 * 16_000) / 16_000
-    tone = 0.3 * np.sin(2 * np.pi * 150 * time) * (1 + np.sin(2 * np.pi * 4 * time)) / 2
-    tone[20_000:26_000] = 0
+    """A recording to clone from: what a built-in voice keeps of Kathleen's, a few seconds."""
     path = tmp_path / "reference.wav"
-    write_audio(path, Audio(tone.astype(np.float32), 16_000))
+    kept = load_voice(ASSETS / "voices" / "kathleen.safetensors").reference
+    assert kept is not None
+    write_audio(path, kept)
     return path
 
 

@@ -15,7 +15,15 @@ Vox = Callable[..., Any]
 
 
 def test_a_cloned_voice_can_be_spoken_with(vox: Vox, reference: Path, library: Path) -> None:
-    result = vox("clone", str(reference), "--name", "ada", "--text", "La la la.")
+    result = vox(
+        "clone",
+        str(reference),
+        "--i-have-rights",
+        "--name",
+        "ada",
+        "--text",
+        "He turned sharply, and faced Gregson across the table.",
+    )
     assert (result.status, result.data) == (0, b"")
     assert "-v ada" in result.err
     assert [p.name for p in library.iterdir()] == ["ada.safetensors"]
@@ -24,18 +32,21 @@ def test_a_cloned_voice_can_be_spoken_with(vox: Vox, reference: Path, library: P
 
 
 def test_clone_reports_one_object(vox: Vox, reference: Path, library: Path) -> None:
-    result = vox("clone", str(reference), "--name", "ada", "--json", "-q")
-    report = {"name": "ada", "path": str(library / "ada.safetensors"), "model": "voxkit-en"}
-    assert (json.loads(result.out), result.err) == (report, "")
+    result = vox("clone", str(reference), "--i-have-rights", "--name", "ada", "--json", "-q")
+    report = json.loads(result.out)
+    assert result.err == ""
+    assert (report["name"], report["path"]) == ("ada", str(library / "ada.safetensors"))
+    assert (report["model"], report["transcript"]) == ("voxkit-en", "Once upon a time.")
+    assert report["recordings"][0]["speech_s"] > 3
 
 
 def test_a_voice_is_replaced_only_with_force(vox: Vox, reference: Path, checkpoint: Any) -> None:
-    vox("clone", str(reference), "--name", "ada")
-    result = vox("clone", str(reference), "--name", "ada")
+    vox("clone", str(reference), "--i-have-rights", "--name", "ada")
+    result = vox("clone", str(reference), "--i-have-rights", "--name", "ada")
     assert result.status == 1
     assert "--force" in result.err
     assert len(checkpoint.loads) == 1
-    assert vox("clone", str(reference), "--name", "ada", "-f").status == 0
+    assert vox("clone", str(reference), "--i-have-rights", "--name", "ada", "-f").status == 0
 
 
 @pytest.mark.parametrize(
@@ -45,7 +56,7 @@ def test_a_voice_is_replaced_only_with_force(vox: Vox, reference: Path, checkpoi
 def test_a_name_that_cannot_be_had_is_refused_first(
     vox: Vox, reference: Path, checkpoint: Any, name: str, says: str
 ) -> None:
-    result = vox("clone", str(reference), "--name", name)
+    result = vox("clone", str(reference), "--i-have-rights", "--name", name)
     assert result.status == 1
     assert says in result.err
     assert result.err.count("\n") == 1
@@ -62,7 +73,7 @@ def test_a_useless_recording_makes_no_voice(vox: Vox, library: Path, checkpoint:
 
 
 def test_voices_are_listed_as_tab_separated_values_in_a_pipe(vox: Vox, reference: Path) -> None:
-    vox("clone", str(reference), "--name", "ada")
+    vox("clone", str(reference), "--i-have-rights", "--name", "ada")
     rows = [row.split("\t") for row in vox("voices", "list").out.splitlines()]
     assert [row[:2] for row in rows] == [
         ["ada", "yours"],
@@ -109,7 +120,7 @@ def test_one_voice_is_shown_with_all_that_is_known(vox: Vox) -> None:
 
 
 def test_a_removed_voice_is_gone(vox: Vox, reference: Path, library: Path) -> None:
-    vox("clone", str(reference), "--name", "ada")
+    vox("clone", str(reference), "--i-have-rights", "--name", "ada")
     assert vox("voices", "rm", "ada", stdin=b"").status == 0
     assert list(library.iterdir()) == []
 
@@ -118,7 +129,7 @@ def test_a_removed_voice_is_gone(vox: Vox, reference: Path, library: Path) -> No
 def test_on_a_terminal_removal_is_asked_about(
     vox: Vox, reference: Path, library: Path, answer: bytes, stays: bool
 ) -> None:
-    vox("clone", str(reference), "--name", "ada")
+    vox("clone", str(reference), "--i-have-rights", "--name", "ada")
     result = vox("voices", "rm", "ada", typed=answer)
     assert "Remove the voice 'ada'" in result.err
     assert result.status == int(stays)
@@ -126,7 +137,7 @@ def test_on_a_terminal_removal_is_asked_about(
 
 
 def test_yes_spares_the_question(vox: Vox, reference: Path, library: Path) -> None:
-    vox("clone", str(reference), "--name", "ada")
+    vox("clone", str(reference), "--i-have-rights", "--name", "ada")
     result = vox("voices", "rm", "ada", "-y", typed=b"")
     assert "?" not in result.err
     assert list(library.iterdir()) == []

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from voxkit import __version__
-from voxkit.cli import batch, models, speak, styles, voices
+from voxkit.cli import batch, clone, models, speak, styles, verify, voices
 from voxkit.cli.output import Output, close_quietly
 from voxkit.errors import VoxkitError
 
@@ -97,8 +97,10 @@ def _top(
 
 app.command("speak")(speak.speak)
 app.command("batch")(batch.batch)
-app.command("clone")(voices.clone)
+app.command("clone")(clone.clone)
+voices.app.command("check")(clone.check)
 app.command("describe")(styles.describe)
+app.command("verify")(verify.verify)
 app.add_typer(voices.app, name="voices")
 app.add_typer(styles.app, name="styles")
 app.add_typer(models.app, name="models")

@@ -1,9 +1,10 @@
-"""The `voices` group and `clone`: make voices from recordings, list, show and remove them."""
+"""The `voices` group: the voice that flags ask for, and the library of voices."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from voxkit.cli import flags
-from voxkit.cli.hub import load_model
 from voxkit.cli.output import Output
 from voxkit.errors import TextError, VoiceError
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _LONGEST_TRANSCRIPT = 2_000  # characters; ten hasty seconds are 300
 
-app = typer.Typer(help="List, show and remove voices.", no_args_is_help=True)
+app = typer.Typer(help="List, check, mix, share and remove voices.", no_args_is_help=True)
 
 
 # ---- the voice that flags ask for -------------------------------------------------------------
@@ -35,12 +35,18 @@ class Wanted:
 
     name: str | None = None  # None is the model's own default voice
     voice: Voice | None = None
+    mix: tuple[tuple[Voice, float], ...] = ()  # voices between which the wanted one is
     reference: Audio | None = None
     transcript: str | None = None
     content: str = ""  # hash of what makes the voice, empty for the default voice
 
     def on(self, engine: Engine) -> Wanted:
         """Return the same with its `voice` made or found for this engine."""
+        if self.mix:
+            from voxkit.mixing import mixed
+
+            parts = [(engine.adopt(voice), weight) for voice, weight in self.mix]
+            return dataclasses.replace(self, voice=mixed(parts, name=self.name or "mix"), mix=())
         if self.voice is not None:
             return dataclasses.replace(self, voice=engine.adopt(self.voice))
         if self.reference is not None:
@@ -58,9 +64,7 @@ class Wanted:
 
 def wanted_voice(name: str | None, ref_audio: Path | None, ref_text: str | None) -> Wanted:
     """Look up `--voice` or read `--ref-audio`.  Raises `VoiceError` or `AudioError`."""
-    from voxkit.audio import read_audio
-    from voxkit.library import voice_path
-    from voxkit.reference import reference_clip
+    from voxkit.library import voice_files
     from voxkit.voice import load_voice
 
     if ref_audio is None:
@@ -68,21 +72,30 @@ def wanted_voice(name: str | None, ref_audio: Path | None, ref_text: str | None)
             raise typer.BadParameter("needs --ref-audio", param_hint="--ref-text")
         if name is None:
             return Wanted()
-        path = voice_path(name)
-        voice = load_voice(path)
-        return Wanted(voice.name, voice, content=hashlib.sha256(path.read_bytes()).hexdigest())
+        heard = hashlib.sha256()
+        parts = []
+        for path, weight in voice_files(name):
+            parts.append((load_voice(path), weight))
+            heard.update(path.read_bytes())
+            heard.update(b"" if weight == 1.0 else str(weight).encode())
+        if len(parts) == 1:
+            voice = parts[0][0]
+            return Wanted(voice.name, voice, content=heard.hexdigest())
+        return Wanted("".join(name.split()), mix=tuple(parts), content=heard.hexdigest())
     if name is not None:
         raise typer.BadParameter("cannot go with --voice", param_hint="--ref-audio")
-    audio = read_audio(ref_audio)
+    from voxkit.audio import read_audio
+    from voxkit.cloning import prepared
+
+    words = None if ref_text is None else checked_transcript(ref_text)
     # A useless recording is refused before the model is loaded.
-    reference_clip(audio, whole=ref_text is not None)
-    words = None if ref_text is None else _checked_transcript(ref_text)
+    clip = prepared(ref_audio.name, read_audio(ref_audio), words).clip
     heard = hashlib.sha256(ref_audio.read_bytes() + b"\0" + (words or "").encode())
     stem = "".join(c for c in ref_audio.stem if c.isprintable())[:64]
-    return Wanted(stem or "reference", None, audio, words, heard.hexdigest())
+    return Wanted(stem or "reference", reference=clip, transcript=words, content=heard.hexdigest())
 
 
-def _checked_transcript(text: str) -> str:
+def checked_transcript(text: str) -> str:
     """Return what a recording is said to say, on one line.  Raises `TextError`."""
     words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     if not words:
@@ -104,54 +117,9 @@ def known_names() -> list[str]:
 # ---- commands ---------------------------------------------------------------------------------
 
 
-def clone(
-    recording: Annotated[
-        Path, typer.Argument(metavar="REF.wav", help="A recording of one person speaking.")
-    ],
-    name: Annotated[str, typer.Option("--name", help="Name of the new voice.")],
-    text: Annotated[
-        str | None, typer.Option("--text", metavar="TRANSCRIPT", help="What the recording says.")
-    ] = None,
-    force: flags.ForceFlag = False,
-    model: flags.ModelFlag = flags.DEFAULT_MODEL,
-    device: flags.DeviceFlag = flags.Device.auto,
-    threads: flags.ThreadsFlag = None,
-    offline: flags.OfflineFlag = False,
-    json: flags.JsonFlag = False,
-    quiet: flags.QuietFlag = False,
-) -> None:
-    """Make a voice from a recording; from then on it is `--voice NAME`.
-
-    A few seconds of clear speech of one person are enough.  Clone only voices that you may.
-    """
-    from voxkit.files import output_error
-    from voxkit.library import library_path, list_voices
-    from voxkit.voice import save_voice
-
-    out = Output(quiet, json)
-    path = library_path(name)
-    taken = next((info for info in list_voices() if info.name == path.stem), None)
-    if taken is not None and not force:
-        whose = "a built-in voice" if taken.builtin else "a voice of yours"
-        raise VoiceError(f"{name!r} is {whose} already: choose another --name, or use --force.")
-    wanted = dataclasses.replace(wanted_voice(None, recording, text), name=path.stem)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise output_error(path, error) from None
-    flags.check_place(path, force=force)
-    engine = load_model(out, model, device=str(device), threads=threads, offline=offline)
-    voice = wanted.on(engine).voice
-    assert voice is not None  # Wanted.on always finds or makes one
-    save_voice(voice, path, force=force)
-    if json:
-        out.json({"name": path.stem, "path": str(path), "model": engine.spec.name})
-    out.note(f'Voice {path.stem!r} is ready: voxkit speak "Hello." -v {path.stem}')
-
-
 @app.callback()
 def _group() -> None:
-    """List, show and remove voices."""
+    """List, check, mix, share and remove voices."""
 
 
 @app.command("list")
@@ -178,18 +146,22 @@ def list_all(json: flags.JsonFlag = False) -> None:
 @app.command()
 def show(name: flags.VoiceArgument, json: flags.JsonFlag = False) -> None:
     """Show what is known about one voice."""
-    from voxkit.library import voice_path
+    from voxkit.library import list_voices, voice_path
     from voxkit.voice import voice_info
 
     out = Output()
-    facts = _facts(voice_info(voice_path(name)))
+    path = voice_path(name)
+    listed = next((v for v in list_voices() if v.path == path and not v.problem), None)
+    facts = _facts(listed or voice_info(path))
     if json:
         out.json(facts)
         return
     for key, value in facts.items():
         if isinstance(value, dict):
-            value = ", ".join(f"{k} {v:g}" for k, v in value.items())
-        if value not in (None, ""):
+            value = ", ".join(
+                f"{k} {v:g}" if _is_number(v) else f"{k} {v}" for k, v in value.items()
+            )
+        if value not in (None, "", 1.0):
             out.line(f"{key}\t{' '.join(str(value).split())}")
 
 
@@ -209,7 +181,84 @@ def rm(
     out.note(f"Removed {remove_voice(name)}")
 
 
+@app.command()
+def rename(
+    name: flags.VoiceArgument,
+    new: Annotated[str, typer.Argument(metavar="NEW", help="Its new name.")],
+    force: flags.ForceFlag = False,
+) -> None:
+    """Give one of your voices another name."""
+    from voxkit.library import rename_voice
+
+    Output().note(f"Renamed to {rename_voice(name, new, force=force)}")
+
+
+@app.command()
+def export(
+    name: flags.VoiceArgument,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write it.")
+    ] = None,
+    force: flags.ForceFlag = False,
+) -> None:
+    """Write a voice, or a mix of voices, to a file that others can import."""
+    from voxkit.library import find_voice
+    from voxkit.voice import SUFFIX, save_voice
+
+    voice = find_voice(name)
+    path = output or Path(_file_name(voice.name) + SUFFIX)
+    if path.suffix != SUFFIX:
+        raise typer.BadParameter(f"must end in {SUFFIX}", param_hint="--output")
+    save_voice(voice, path, force=force)
+    Output().note(f"{path}: {voice.name}" + (f", {voice.licence}" if voice.licence else ""))
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A voice file.")],
+    name: Annotated[
+        str | None, typer.Option("--name", help="Its name here; its own if not given.")
+    ] = None,
+    force: flags.ForceFlag = False,
+) -> None:
+    """Take a voice file into your library, checked from end to end."""
+    from voxkit.library import add_voice
+    from voxkit.voice import load_voice
+
+    voice = load_voice(file)
+    voice = dataclasses.replace(voice, name=name if name is not None else _file_name(voice.name))
+    path = add_voice(voice, force=force)
+    Output().note(f'Voice {path.stem!r} is ready: voxkit speak "Hello." -v {path.stem}')
+
+
+@app.command()
+def mix(
+    voices: Annotated[
+        str, typer.Argument(metavar="MIX", help='Voices with weights, such as "dave(2)+linda(1)".')
+    ],
+    name: Annotated[str, typer.Option("--name", help="Name of the new voice.")],
+    force: flags.ForceFlag = False,
+) -> None:
+    """Keep a voice between others; `--voice "dave(2)+linda(1)"` speaks with one at once."""
+    from voxkit.library import add_voice, find_voice, free_path
+
+    free_path(name, force=force)
+    path = add_voice(dataclasses.replace(find_voice(voices), name=name), force=force)
+    Output().note(f'Voice {path.stem!r} is ready: voxkit speak "Hello." -v {path.stem}')
+
+
+def _file_name(name: str) -> str:
+    """Return a voice's name as one that the library takes: `dave(2)+linda` → `dave-2-linda`."""
+    words = re.findall(r"\w+", name)
+    return "-".join(words)[:64].strip("-") or "voice"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def _facts(info: VoiceInfo) -> dict[str, Any]:
     """Return everything that is known about a voice, ready for JSON."""
     facts = {f.name: getattr(info, f.name) for f in dataclasses.fields(info)}
-    return facts | {"path": str(info.path), "attributes": dict(info.attributes)}
+    tables = {"attributes": dict(info.attributes), "creation": dict(info.creation)}
+    return facts | {"path": str(info.path)} | tables

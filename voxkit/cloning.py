@@ -1,0 +1,106 @@
+"""Makes a voice from recordings of a person: finds the speech and keeps the best of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from voxkit.activity import find_phrases
+from voxkit.audio import Audio
+from voxkit.errors import AudioError
+from voxkit.examination import Report, examine, speech_turns
+from voxkit.mixing import mixed
+from voxkit.reference import Clip, reference_clip
+from voxkit.voice import Description, Voice
+
+_TALK = (3.0, 35.0)  # letters a second of speech; a transcript with fewer or more is of another
+_STRANGERS = 0.3  # similarity below which two recordings are of two people
+
+
+class Cloner(Protocol):
+    """An engine that clones."""
+
+    def clone(self, reference: Audio, *, name: str, transcript: str | None = None) -> Voice:
+        """Make a voice from a recording."""
+
+
+class Listener(Protocol):
+    """A model's ear."""
+
+    def describe(self, audio: Audio, text_ids: tuple[int, ...] | None) -> Description:
+        """Return what a voice keeps of a recording, the speaker vector with it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """A recording in which the speech has been found."""
+
+    label: str  # what the user calls it
+    audio: Audio
+    phrases: np.ndarray  # (P, 2) frames of 10 ms
+    clip: Clip
+    transcript: str | None
+
+    def report(self, listener: Listener | None) -> Report:
+        """Tell how good it is; only with a `listener` whether there is a second speaker."""
+        turns = speech_turns(self.audio, self.phrases) if listener else []
+        vectors = [listener.describe(turn, None).speaker for turn in turns] if listener else []
+        return examine(self.audio, self.phrases, self.clip, vectors)
+
+    def doubt(self) -> str | None:
+        """Say why the transcript can hardly be that of this recording, or None."""
+        if self.transcript is None:
+            return None
+        seconds = float((self.phrases[:, 1] - self.phrases[:, 0]).sum()) / 100
+        letters = sum(c.isalnum() for c in self.transcript)
+        wide = sum(
+            ord(c) >= 0x2E80 for c in self.transcript
+        )  # one such sign is about three letters
+        speed = (letters + 2 * wide) / seconds
+        if _TALK[0] <= speed <= _TALK[1]:
+            return None
+        return (
+            f"The transcript has {letters} letters for {seconds:.1f} s of speech: is it that of "
+            f"{self.label}?"
+        )
+
+
+def prepared(label: str, audio: Audio, transcript: str | None) -> Recording:
+    """Find the speech of a recording and choose what to clone from.  Raises `AudioError`."""
+    phrases = find_phrases(audio)
+    if not len(phrases):
+        raise AudioError(f"Nobody speaks in {label}: give a recording of one person speaking.")
+    clip = reference_clip(audio, whole=transcript is not None, phrases=phrases)
+    return Recording(label, audio, phrases, clip, transcript)
+
+
+def cloned(
+    engine: Cloner, recordings: Sequence[Recording], reports: Sequence[Report], *, name: str
+) -> Voice:
+    """Make a voice: the best recording is its prompt, all of them tell how the speaker sounds.
+
+    Raises `AudioError` for recordings of different people.
+    """
+    voices = [engine.clone(r.clip, name=name, transcript=r.transcript) for r in recordings]
+    if len(voices) == 1:
+        return voices[0]
+    vectors = np.stack([v.speaker / np.linalg.norm(v.speaker) for v in voices])
+    alike = vectors @ vectors.T
+    if alike.min() < _STRANGERS:
+        one, other = (recordings[i].label for i in sorted(divmod(alike.argmin(), len(voices))))
+        raise AudioError(f"{one} and {other} sound like two people: give recordings of one.")
+    best = max(range(len(voices)), key=lambda i: _worth(reports[i]))
+    shares = np.array([r.clip.seconds for r in recordings])
+    whole = mixed(list(zip(voices, shares / shares.sum(), strict=True)), name=name)
+    attributes = {**voices[best].attributes, **whole.attributes}
+    return dataclasses.replace(voices[best], speaker=whole.speaker, attributes=attributes)
+
+
+def _worth(report: Report) -> float:
+    """Weigh length against noise and damage: one second is worth 4 dB."""
+    length = min(report.used_s[1] - report.used_s[0], 8.0)
+    return length + min(report.snr_db, 40.0) / 4 - 200 * report.clipped - 4 * len(report.advice)

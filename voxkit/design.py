@@ -1,0 +1,97 @@
+"""Makes a voice that belongs to nobody from a description in words.
+
+A person is drawn from the space of voices; then a sentence is spoken, and what its pitch still
+lacks becomes the voice's pitch factor.  The sentence is kept as the voice's recording, from which
+other models make their own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Protocol
+
+import numpy as np
+
+from voxkit.audio import Audio
+from voxkit.options import Options
+from voxkit.reference import reference_clip
+from voxkit.spec import MelSpec
+from voxkit.traits import Listener
+from voxkit.voice import Voice
+from voxkit.voice_space import GENDERS, Gender, VoiceSpace
+from voxkit.voice_wish import Wish
+
+SAMPLE = "The boat came in with the tide, and everyone went down to see who was on board."
+_CENTRE_HZ = 146.0  # between the medians of men and women
+_PITCH_FACTORS = (0.6, 1.8)  # beyond, the vocoder's filters no longer fit their source
+_PITCH_NOISE_ST, _RATE_NOISE = 0.5, 0.04  # by which voices of one description differ
+_ST = math.log(2) / 12
+_STREAM = 0x766F6963  # keeps these draws apart from those of speech with the same seed
+
+
+class Speaker(Protocol):
+    """An engine that speaks."""
+
+    def speak(self, text: str, voice: Voice, options: Options) -> Audio:
+        """Return a text as spoken by a voice."""
+
+
+def design(
+    wish: Wish,
+    space: VoiceSpace,
+    speaker: Speaker,
+    listener: Listener,
+    mel: MelSpec,
+    *,
+    seed: int,
+    name: str,
+) -> Voice:
+    """Make a voice; the same wish, model and seed give the same one."""
+    voice = drawn(wish, space, mel, seed=seed, name=name)
+    aim = voice.attributes["pitch_hz"]
+    heard = listener.describe(speaker.speak(SAMPLE, voice, Options(seed=seed)), None)
+    if pitch := heard.attributes.get("pitch_hz"):
+        low, high = _PITCH_FACTORS
+        voice = dataclasses.replace(voice, pitch_factor=min(max(aim / pitch, low), high))
+    said = speaker.speak(SAMPLE, voice, Options(seed=seed))
+    return dataclasses.replace(voice, transcript=SAMPLE, reference=reference_clip(said, whole=True))
+
+
+def drawn(wish: Wish, space: VoiceSpace, mel: MelSpec, *, seed: int, name: str) -> Voice:
+    """Draw a voice as the space has it, without a recording or a pitch factor."""
+    rng = np.random.default_rng([seed, _STREAM])
+    gender = wish.gender or _likely_gender(wish, rng)
+    middle = float(space.means[GENDERS.index(gender)][0])
+    spread = math.sqrt(space.covariance[0, 0])
+    wanted, pitch = dict(wish.traits), None
+    if wish.pitch_hz is not None or wish.pitch_st is not None:
+        pitch = middle if wish.pitch_hz is None else math.log(wish.pitch_hz)
+        pitch += ((wish.pitch_st or 0.0) + _PITCH_NOISE_ST * float(rng.standard_normal())) * _ST
+        wanted["pitch_hz"] = (pitch - middle) / spread
+    rate = wish.rate * math.exp(_RATE_NOISE * float(rng.standard_normal()))
+    person = space.draw(gender, wanted, rng)
+    return Voice(
+        name=name,
+        made_by=space.made_by,
+        description=wish.words,
+        source=f"Designed from words; drawn from the space of {space.speakers} recorded voices",
+        creation={"how": "design", "words": wish.words, "seed": seed, "gender": gender},
+        attributes={
+            "pitch_hz": person.traits["pitch_hz"] if pitch is None else math.exp(pitch),
+            "pitch_range_st": max(person.traits["pitch_range_st"], 0.5),
+            "energy_db": person.traits["energy_db"],
+        },
+        rate_factor=min(max(rate, 0.4), 2.5),
+        tokens=np.zeros(0, np.int64),
+        mel=np.zeros((mel.bins, 0), np.float32),
+        speaker=person.speaker,
+    )
+
+
+def _likely_gender(wish: Wish, rng: np.random.Generator) -> Gender:
+    """Draw a gender where none was said: deep voices are mostly men's, high ones women's."""
+    height = wish.pitch_st or 0.0
+    if wish.pitch_hz is not None:
+        height += math.log(wish.pitch_hz / _CENTRE_HZ) / _ST
+    return "female" if rng.random() < 1 / (1 + math.exp(-0.8 * height)) else "male"
