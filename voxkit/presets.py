@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from voxkit.errors import VoiceError, VoxkitError
 from voxkit.instruct import understand
-from voxkit.style import CHOICES, LIMITS, Style
+from voxkit.style import CHOICES, LIMITS, NEUTRAL, Style
 
 Kind = Literal["styles", "voices"]
 Gender = Literal["female", "male", "neutral"]
@@ -110,6 +110,13 @@ def voice_preset(name: str) -> VoicePreset:
     if (found := files.get(name.strip().lower())) is None:
         raise VoiceError(_unknown("built-in voice", name, list(files), "voxkit voices list"))
     return _voice(*found)
+
+
+def voice_style(name: str) -> Style:
+    """Return the style that a voice speaks in by its preset: neutral where nothing is said."""
+    found = _files("voices").get(name.strip().lower())
+    style = None if found is None else _voice(*found).style
+    return NEUTRAL if style is None else style_preset(style).style
 
 
 def _config_folder() -> Path:

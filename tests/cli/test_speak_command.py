@@ -287,6 +287,7 @@ def test_json_reports_one_object(vox: Vox) -> None:
     assert result.err == ""
     assert report.pop("rtf") >= 0
     assert report.pop("first_audio_s") >= 0
+    assert report.pop("style")["settings"] == {}
     assert report == {
         "path": "a.wav",
         "seconds": 0.4,
@@ -296,6 +297,7 @@ def test_json_reports_one_object(vox: Vox) -> None:
         "model": "voxkit-en",
         "sentences": 2,
         "unsaid": [],
+        "notes": [],
     }
 
 

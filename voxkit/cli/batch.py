@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from voxkit.cli import flags
-from voxkit.cli.hub import load_model
 from voxkit.cli.manifest import (
     Entry,
     Job,
@@ -25,16 +24,17 @@ from voxkit.cli.manifest import (
     read_lines,
     rename,
 )
+from voxkit.cli.order import Order, told
 from voxkit.cli.output import Output
+from voxkit.cli.request import Reading, Request, finder, named_voices, taking, tell_style
 from voxkit.cli.speak import perform
 from voxkit.cli.text_in import wanted_text
-from voxkit.cli.voices import wanted_voice
 from voxkit.errors import OutputError, TextError, VoxkitError
 from voxkit.files import output_error
+from voxkit.instruct import render
 
 if TYPE_CHECKING:
     from voxkit.engine import Engine
-    from voxkit.options import Options
     from voxkit.voice import Voice
 
 
@@ -51,35 +51,42 @@ class Studio:
 
     engine: Engine
     voice: Voice
-    options: Options
+    find: Callable[[str], Voice]
+    order: Order  # of every line but for its text and seed
+    provenance: flags.Record
+    compat: bool
     folder: Path
     format: str
-    sample_rate: int | None  # Hz
-    stop: threading.Event
+    stop: threading.Event = dataclasses.field(default_factory=threading.Event)
 
     def make(self, job: Job) -> Entry:
         """Speak one line into its file."""
         from voxkit.audio import AudioWriter
 
         path = self.folder / job.name
-        script = self.engine.prepare(job.line.text)
-        options = dataclasses.replace(self.options, seed=job.line.seed)
+        options = dataclasses.replace(self.order.options, seed=job.line.seed)
+        order = dataclasses.replace(self.order, text=job.line.text, options=options)
+        script = self.engine.prepare(order.reading.pieces(order.text))
+        stream = self.engine.stream(
+            script, self.voice, options, style=order.style, voices=self.find
+        )
         writer = AudioWriter(
             path,
             self.engine.sample_rate,
             format=self.format,
-            output_rate=self.sample_rate,
+            output_rate=order.sample_rate,
             force=job.replaces,
-            comment=f"{self.engine.spec.name}, voice {self.voice.name}, seed {job.line.seed}",
+            comment=told(
+                order, self.engine, self.voice, self.find, self.provenance, compat=self.compat
+            ),
         )
         with writer:
-            stream = self.engine.stream(script, self.voice, options)
             take = perform(stream, [writer.write], self._heard)
         return dataclasses.replace(
             self.entry(job, "done"),
             duration=round(take.seconds, 3),
             bytes=path.stat().st_size,
-            unsaid=tuple(script.unsaid),
+            unsaid=(*script.unsaid, *script.notes),
         )
 
     def entry(self, job: Job, status: str) -> Entry:
@@ -163,6 +170,7 @@ def _tidy(former: Entry | None, entry: Entry, manifest: Manifest, names: Collect
 # ---- the command ------------------------------------------------------------------------------
 
 
+@taking(Request)
 def batch(
     lines_file: Annotated[
         str, typer.Argument(metavar="LINES.txt", help="Text with one utterance a line; - is stdin.")
@@ -185,73 +193,65 @@ def batch(
         bool, typer.Option("--dry-run", help="Only tell what would be done.")
     ] = False,
     force: flags.ForceFlag = False,
-    voice: flags.VoiceFlag = None,
-    ref_audio: flags.RefAudioFlag = None,
-    ref_text: flags.RefTextFlag = None,
-    speed: flags.SpeedFlag = None,
-    pause: flags.PauseFlag = None,
+    provenance: flags.ProvenanceFlag = flags.Record.text,
     seed: flags.BatchSeedFlag = 0,
-    temperature: flags.TemperatureFlag = None,
-    top_p: flags.TopPFlag = None,
-    top_k: flags.TopKFlag = None,
-    steps: flags.StepsFlag = None,
-    guidance: flags.GuidanceFlag = None,
-    model: flags.ModelFlag = flags.DEFAULT_MODEL,
-    device: flags.DeviceFlag = flags.Device.auto,
-    threads: flags.ThreadsFlag = None,
-    offline: flags.OfflineFlag = False,
-    compat: flags.CompatFlag = False,
-    json: flags.JsonFlag = False,
-    quiet: flags.QuietFlag = False,
+    request: Request = Request(),  # noqa: B008 (frozen)
 ) -> None:
     """Speak every line of a text into its own file; run again, only what is missing or changed.
 
     Each line has a seed of its own, made from --seed and its words, which manifest.jsonl tells:
     with it, `speak --seed` says the same line the same way.
     """
-    out = Output(quiet, json)
-    options = flags.wishes(
-        seed,
-        speed=speed,
-        pause=pause,
-        temperature=temperature,
-        top_p=top_p,
-        top_k=top_k,
-        steps=steps,
-        guidance=guidance,
-    )
+    out = Output(request.quiet, request.json)
+    options, reading, style = request.options(seed), request.reading(), request.wanted_style()
     text = wanted_text(["-"], None) if lines_file == "-" else wanted_text(None, Path(lines_file))
     lines = read_lines(text or "", seed)
     if not lines:
         raise TextError(f"{lines_file} holds no text: write one utterance on each line.")
     extension = format or flags.Format.wav
     names = file_names(lines, name_template, extension)
-    wanted = wanted_voice(voice, ref_audio, ref_text)
+    wanted = request.wanted()
     _check_folder(output, make=not dry_run)
     manifest = Manifest(output)
-    engine = load_model(
-        out, model, device=str(device), threads=threads, offline=offline, compat=compat
-    )
+    engine = request.load(out)
     with out.bar("Hearing the voice", None):
         wanted = wanted.on(engine)
     assert wanted.voice is not None  # Wanted.on always finds or makes one
+    find = finder(engine)
+    tell_style(out, style, render(style, engine.spec.family), engine.spec.name)
     facts = {
         "voice": wanted.content,
         "model": [engine.fingerprint, engine.spec.name, engine.spec.revision]
-        + (["compat"] if compat else []),
+        + (["compat"] if request.compat else []),
         "options": dataclasses.asdict(dataclasses.replace(options, seed=0)),
+        "style": [style.settings(), style.said, style.exact],
+        "reading": [reading.ssml, {word: said.value for word, said in reading.lexicon.items()}],
         "format": extension,
         "sample_rate": sample_rate,
     }
-    hashes = {line.id: content_hash(line, facts) for line in lines}
+    hashes = {
+        line.id: content_hash(line, facts | _named(line.text, reading, find)) for line in lines
+    }
     todo = plan(lines, names, hashes, manifest, force=force)
     if dry_run:
         _show_plan(out, todo)
         return
+    order = Order("", reading, options, style, sample_rate)
     studio = Studio(
-        engine, wanted.voice, options, output, extension, sample_rate, threading.Event()
+        engine, wanted.voice, find, order, provenance, request.compat, output, extension
     )
     _run(out, studio, todo, manifest, workers=jobs)
+
+
+def _named(text: str, reading: Reading, find: Callable[[str], Voice]) -> dict[str, object]:
+    """Return what the voices that a line names are made of, for its hash."""
+    from voxkit.provenance import digest
+
+    try:
+        names = named_voices(reading.pieces(text))
+        return {"voices": {name: digest(find(name)) for name in names}} if names else {}
+    except VoxkitError:
+        return {}  # speaking the line will fail and say why
 
 
 def _check_folder(folder: Path, *, make: bool) -> None:

@@ -9,9 +9,7 @@ from typing import Annotated
 
 import typer
 
-from voxkit.errors import VoxkitError
 from voxkit.files import whole_file
-from voxkit.options import Options
 
 DEFAULT_MODEL = "voxkit-en"
 
@@ -34,6 +32,14 @@ class Format(enum.StrEnum):
     opus = "opus"
 
 
+class Record(enum.StrEnum):
+    """What a sound file tells of how it was made."""
+
+    text = "text"
+    facts = "facts"
+    none = "none"
+
+
 def _complete_voice(incomplete: str) -> list[str]:
     """Offer the voices of the library and of the bundled model to the shell."""
     from voxkit.cli.voices import known_names
@@ -46,6 +52,13 @@ def _complete_model(incomplete: str) -> list[str]:
     from voxkit import checkpoint
 
     return [m.name for m in checkpoint.available() if m.name.startswith(incomplete)]
+
+
+def complete_style(incomplete: str) -> list[str]:
+    """Offer the names of all styles to the shell."""
+    from voxkit.presets import style_presets
+
+    return [p.name for p in style_presets() if p.name.startswith(incomplete)]
 
 
 _SOUND, _VOICE, _MODEL, _TALK = "Output", "Voice and style", "Model", "Reporting"
@@ -97,6 +110,24 @@ SampleRateFlag = Annotated[
         rich_help_panel=_SOUND,
     ),
 ]
+ReplayFlag = Annotated[
+    Path | None,
+    typer.Option(
+        "--replay",
+        metavar="FILE",
+        help="Make the speech in this file of voxkit's again: see `voxkit verify`.",
+        rich_help_panel=_VOICE,
+    ),
+]
+ProvenanceFlag = Annotated[
+    Record,
+    typer.Option(
+        "--provenance",
+        help="What the file tells of how it was made: also the text, or only facts, or nothing "
+        "but that it is synthetic.",
+        rich_help_panel=_SOUND,
+    ),
+]
 ForceFlag = Annotated[
     bool,
     typer.Option("--force", "-f", help="Replace what is already there.", rich_help_panel=_SOUND),
@@ -132,6 +163,38 @@ RefTextFlag = Annotated[
         "--ref-text",
         metavar="TEXT",
         help="What is said in the --ref-audio recording.",
+        rich_help_panel=_VOICE,
+    ),
+]
+InstructFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--instruct",
+        metavar="WORDS",
+        help='How to say it, as in "slowly, a bit sad": see `voxkit describe`.',
+        rich_help_panel=_VOICE,
+    ),
+]
+StyleFlag = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--style",
+        metavar="NAME",
+        help="A way of speaking: see `voxkit styles list`.  May be given again; later ones win.",
+        autocompletion=complete_style,
+        rich_help_panel=_VOICE,
+    ),
+]
+SsmlFlag = Annotated[
+    bool,
+    typer.Option("--ssml", help="The text is an SSML document.", rich_help_panel=_VOICE),
+]
+LexiconFlag = Annotated[
+    Path | None,
+    typer.Option(
+        "--lexicon",
+        metavar="FILE",
+        help="How words are said: a word, a tab, a respelling or /phones/ on each line.",
         rich_help_panel=_VOICE,
     ),
 ]
@@ -234,34 +297,6 @@ QuietFlag = Annotated[
         "--quiet", "-q", help="Only warnings and errors on stderr.", rich_help_panel=_TALK
     ),
 ]
-
-
-def wishes(
-    seed: int,
-    *,
-    speed: float | None,
-    pause: float | None,
-    temperature: float | None,
-    top_p: float | None,
-    top_k: int | None,
-    steps: int | None,
-    guidance: float | None,
-) -> Options:
-    """Return the options that the flags ask for; a value out of range is wrong usage."""
-    given = {"speed": speed, "sentence_pause_ms": pause}
-    set_by_user = {name: value for name, value in given.items() if value is not None}
-    try:
-        return Options(
-            seed=seed,
-            temperature=temperature,
-            top_p=top_p,
-            top_k=top_k,
-            steps=steps,
-            guidance=guidance,
-            **set_by_user,
-        )
-    except VoxkitError as error:
-        raise typer.BadParameter(str(error)) from None
 
 
 class _OnlyTrying(Exception):

@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING
 import typer
 
 from voxkit.cli import flags
-from voxkit.cli.hub import load_model
+from voxkit.cli.order import Order, replay_of, told
 from voxkit.cli.output import Output
+from voxkit.cli.request import Request, finder, style_report, taking, tell_style
 from voxkit.cli.sound_out import Sink, wanted_target
 from voxkit.cli.text_in import check_early, is_file, wanted_text
-from voxkit.cli.voices import wanted_voice
+from voxkit.instruct import render
 
 if TYPE_CHECKING:
     from voxkit.audio import Audio
+    from voxkit.engine import Engine
+    from voxkit.instruct import Rendering
+    from voxkit.text import Script
 
 HOW_TO = """\
 Give voxkit something to say:
@@ -64,6 +68,7 @@ def perform(chunks: Iterator[Audio], sinks: Sequence[Sink], heard: Callable[[flo
             chunks.close()
 
 
+@taking(Request)
 def speak(
     text: flags.TextArgument = None,
     input_file: flags.InputFlag = None,
@@ -73,83 +78,87 @@ def speak(
     raw: flags.RawFlag = False,
     play: flags.PlayFlag = False,
     force: flags.ForceFlag = False,
-    voice: flags.VoiceFlag = None,
-    ref_audio: flags.RefAudioFlag = None,
-    ref_text: flags.RefTextFlag = None,
-    speed: flags.SpeedFlag = None,
-    pause: flags.PauseFlag = None,
+    provenance: flags.ProvenanceFlag = flags.Record.text,
+    replay: flags.ReplayFlag = None,
     seed: flags.SeedFlag = None,
-    temperature: flags.TemperatureFlag = None,
-    top_p: flags.TopPFlag = None,
-    top_k: flags.TopKFlag = None,
-    steps: flags.StepsFlag = None,
-    guidance: flags.GuidanceFlag = None,
-    model: flags.ModelFlag = flags.DEFAULT_MODEL,
-    device: flags.DeviceFlag = flags.Device.auto,
-    threads: flags.ThreadsFlag = None,
-    offline: flags.OfflineFlag = False,
-    compat: flags.CompatFlag = False,
-    json: flags.JsonFlag = False,
-    quiet: flags.QuietFlag = False,
+    request: Request = Request(),  # noqa: B008 (frozen)
 ) -> None:
-    """Speak text: into a file, a pipe, or aloud."""
-    out = Output(quiet, json)
-    options = flags.wishes(
-        secrets.randbits(32) if seed is None else seed,
-        speed=speed,
-        pause=pause,
-        temperature=temperature,
-        top_p=top_p,
-        top_k=top_k,
-        steps=steps,
-        guidance=guidance,
-    )
-    if json and output == "-":
+    """Speak text: into a file, a pipe, or aloud.
+
+    A text may hold markup for pauses, rate, voices and more: see `voxkit styles markup`.
+    """
+    out = Output(request.quiet, request.json)
+    if request.json and output == "-":
         raise typer.BadParameter("cannot go with -o -, which is stdout too", param_hint="--json")
-    said = wanted_text(text, input_file)
-    if said is None:
+    again = None if replay is None else replay_of(replay)
+    said = wanted_text(text, input_file) if again is None or text or input_file else None
+    if again is not None:
+        order = again.order(request, seed, said, sample_rate)
+        request = again.request(request)
+        wanted = again.wanted(request)
+    elif said is None:
         out.usage(HOW_TO)
         raise typer.Exit(2)
-    if text and text[0] == said and is_file(said):
-        out.warn(f"These are the words {said!r}, not the file: -i {said} reads the file.")
+    else:
+        options = request.options(secrets.randbits(32) if seed is None else seed)
+        if text and text[0] == said and is_file(said):
+            out.warn(f"These are the words {said!r}, not the file: -i {said} reads the file.")
+        order = Order(said, request.reading(), options, request.wanted_style(), sample_rate)
+        wanted = None
     target = wanted_target(
-        output, play=play, raw=raw, format=format, sample_rate=sample_rate, force=force
+        output, play=play, raw=raw, format=format, sample_rate=order.sample_rate, force=force
     )
-    wanted = wanted_voice(voice, ref_audio, ref_text)
-    check_early(model, said)
-    engine = load_model(
-        out, model, device=str(device), threads=threads, offline=offline, compat=compat
-    )
-    script = engine.prepare(said)
+    wanted = wanted or request.wanted()
+    pieces = order.reading.pieces(order.text)
+    check_early(request.model, pieces)
+    engine = request.load(out)
+    script = engine.prepare(pieces)
+    find = finder(engine)
     with out.bar("Hearing the voice", None):
         speaker = wanted.on(engine).voice
     assert speaker is not None  # Wanted.on always finds or makes one
-    if script.unsaid:
-        out.warn(f"Not spoken, because {engine.spec.name} cannot say it: {_few(script.unsaid)}")
-    comment = f"{engine.spec.name}, voice {speaker.name}, seed {options.seed}"
-    total = len(said) / _CHARACTERS_A_SECOND / options.speed
+    if again is not None:
+        again.check(out, engine, speaker, find)
+    rendering = render(order.style, engine.spec.family)
+    _tell(out, script, order, rendering, engine)
+    chunks = engine.stream(script, speaker, order.options, style=order.style, voices=find)
+    comment = told(order, engine, speaker, find, provenance, compat=request.compat)
+    total = len(order.text) / _CHARACTERS_A_SECOND / order.options.speed
     with out.bar("Speaking", total) as bar, target.opened(engine.sample_rate, comment) as sinks:
-        take = perform(engine.stream(script, speaker, options), sinks, bar.at)
+        take = perform(chunks, sinks, bar.at)
     where = f"{target.path}: " if target.path else ""
     out.note(
-        f"{where}{take.seconds:.1f} s, voice {speaker.name}, seed {options.seed}, "
+        f"{where}{take.seconds:.1f} s, voice {speaker.name}, seed {order.options.seed}, "
         f"RTF {take.rtf:.2f}"
     )
-    if json:
+    if request.json:
         out.json(
             {
                 "path": str(target.path) if target.path else None,
                 "seconds": round(take.seconds, 3),
                 "sample_rate": target.rate(engine.sample_rate),
-                "seed": options.seed,
+                "seed": order.options.seed,
                 "voice": speaker.name,
                 "model": engine.spec.name,
                 "rtf": round(take.rtf, 4),
                 "first_audio_s": round(take.first_audio_s, 3),
                 "sentences": len(script.sentences),
                 "unsaid": list(script.unsaid),
+                "notes": list(script.notes),
+                "style": style_report(order.style, rendering),
             }
         )
+
+
+def _tell(out: Output, script: Script, order: Order, rendering: Rendering, engine: Engine) -> None:
+    """Say once what of text, markup and style has no effect."""
+    if script.unsaid:
+        out.warn(f"Not spoken, because {engine.spec.name} cannot say it: {_few(script.unsaid)}")
+    for note in script.notes[:8]:
+        out.warn(note)
+    if len(script.notes) > 8:
+        out.warn(f"{len(script.notes) - 8} more tags have no effect.")
+    tell_style(out, order.style, rendering, engine.spec.name)
 
 
 def _few(items: Sequence[str], most: int = 8) -> str:

@@ -25,11 +25,6 @@ from voxkit.style import tell
 app = typer.Typer(help="See ways of speaking and what models make of them.", no_args_is_help=True)
 
 
-def _complete_style(incomplete: str) -> list[str]:
-    """Offer the names of all styles to the shell."""
-    return [p.name for p in style_presets() if p.name.startswith(incomplete)]
-
-
 @app.callback()
 def _group() -> None:
     """See ways of speaking and what models make of them."""
@@ -52,7 +47,9 @@ def list_styles(json: flags.JsonFlag = False) -> None:
 def show_style(
     name: Annotated[
         str,
-        typer.Argument(metavar="NAME", help="Name of a style.", autocompletion=_complete_style),
+        typer.Argument(
+            metavar="NAME", help="Name of a style.", autocompletion=flags.complete_style
+        ),
     ],
     json: flags.JsonFlag = False,
 ) -> None:

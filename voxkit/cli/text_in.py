@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import typer
 
 from voxkit.errors import TextError
+from voxkit.markup import Piece
 
 _MOST_BYTES = 2**24  # of text; at fifteen characters a second, two weeks of speech
 
@@ -63,13 +65,15 @@ def _checked_argument(text: str) -> str:
     return text
 
 
-def check_early(model: str, text: str) -> None:
+def check_early(model: str, pieces: Sequence[Piece]) -> None:
     """Refuse with `TextError`, before the model is loaded, what it would find nothing to say in.
 
     The words are looked up later, by the model; a hub model alone can read its text.
     """
     from voxkit import checkpoint
     from voxkit.families import read_spec
+    from voxkit.phonemes import GIVEN
+    from voxkit.score import write_script
     from voxkit.spec import PhoneTextSpec
     from voxkit.text import prepare
 
@@ -78,4 +82,5 @@ def check_early(model: str, text: str) -> None:
         return  # loading it will say what is wrong
     reads = read_spec(folder / "config.json").text
     if isinstance(reads, PhoneTextSpec):
-        prepare(text, language=reads.language, max_words=reads.max_words)
+        read = functools.partial(prepare, language=reads.language, max_words=reads.max_words)
+        write_script(pieces, read, frozenset({GIVEN}))

@@ -1,0 +1,51 @@
+"""The `verify` command: what a sound file tells of how it was made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from voxkit.cli import flags
+from voxkit.cli.output import Output
+from voxkit.style import FIELDS, tell
+
+_WIDTH = 10  # of a title
+
+
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A sound file of voxkit's.")],
+    json: flags.JsonFlag = False,
+) -> None:
+    """Tell how a sound file was made: by which model and voice, and with which wishes.
+
+    The record is what the file says of itself; `voxkit speak --replay FILE` proves it.
+    """
+    from voxkit.provenance import SYNTHETIC, read_provenance
+
+    out, record = Output(as_json=json), read_provenance(file)
+    report = record.report()
+    if json:
+        out.json(report)
+        return
+    out.line(f"{file}: {SYNTHETIC}, made by voxkit {record.voxkit}")
+    voices = (f"{name} ({digest})" for name, digest in record.voices.items())
+    options = (f"{k} {v:g}" for k, v in report["options"].items() if v is not None and k != "seed")
+    style = (tell(name, report["style"][name]) for name in FIELDS if name in report["style"])
+    compat = ", --compat" if record.compat else ""
+    known = record.text is not None
+    lines = {
+        "model": f"{record.model}, revision {record.revision}{compat}",
+        "voice": ", ".join(voices),
+        "seed": str(record.options.seed),
+        "options": ", ".join(options),
+        "style": ", ".join(style),
+        "lexicon": ", ".join(f"{word}: {said.value}" for word, said in record.lexicon.items()),
+        "text": " ".join((record.text or "not told, only its SHA-256").split()),
+        "again": f"voxkit speak --replay {file} -o again{file.suffix}"
+        + ("" if known else " -i TEXT.txt"),
+    }
+    for title, words in lines.items():
+        if words:
+            out.line(f"  {title:<{_WIDTH}}{words}")
