@@ -59,8 +59,10 @@ def cold_speak(text: str, arguments: list[str]) -> dict[str, float]:
 class Timed:
     """A part of an engine whose methods are timed, the iterators that they return too."""
 
-    def __init__(self, part: Any, name: str, seconds: dict[str, float]) -> None:
-        self._part, self._name, self._seconds = part, name, seconds
+    def __init__(
+        self, part: Any, name: str, seconds: dict[str, float], clock: Callable[[], float]
+    ) -> None:
+        self._part, self._name, self._seconds, self._clock = part, name, seconds, clock
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         function = getattr(self._part, method)
@@ -83,17 +85,19 @@ class Timed:
 
     @contextlib.contextmanager
     def _running(self) -> Iterator[None]:
-        began = time.perf_counter()
+        began = self._clock()
         try:
             yield
         finally:
-            spent = time.perf_counter() - began
+            spent = self._clock() - began
             self._seconds[self._name] = self._seconds.get(self._name, 0.0) + spent
 
 
-def timed(engine: Any, seconds: dict[str, float]) -> Any:
+def timed(
+    engine: Any, seconds: dict[str, float], clock: Callable[[], float] = time.perf_counter
+) -> Any:
     """The same engine with timed parts, which add their seconds up in `seconds`."""
-    parts = {name: Timed(getattr(engine.parts, name), name, seconds) for name in PARTS}
+    parts = {name: Timed(getattr(engine.parts, name), name, seconds, clock) for name in PARTS}
     return type(engine)(
         engine.spec,
         dataclasses.replace(engine.parts, **parts),

@@ -73,7 +73,7 @@ def test_weights_come_back_as_they_were(
     if suffix == ".pt":
         torch.save(tensors, file)
     else:
-        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, file)
+        save_file({key: tensor.clone() for key, tensor in tensors.items()}, file)
     read = read_weights(file, network, names)
     expected = networks(spec_of(family))[part].state_dict()
     assert read.keys() == expected.keys()
@@ -171,7 +171,7 @@ def test_nothing_in_a_file_is_run(
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-@pytest.mark.parametrize("kept", [0, 1, 100, -100])
+@pytest.mark.parametrize("kept", [0, 1, 100, 100_000, -100])
 def test_a_cut_file_is_damaged(suffix: str, kept: int, tiny: Any, tmp_path: Path) -> None:
     tensors, network, names = tiny("cosyvoice2", "decoder")
     file = tmp_path / f"flow{suffix}"

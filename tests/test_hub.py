@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -428,10 +429,20 @@ def test_a_local_folder_is_checked_for_the_files_of_its_family(
 ) -> None:
     folder = tmp_path / "mine"
     shutil.copytree(hub.pull(REPO), folder)
+    for name in ("llm.pt", "flow.pt", "hift.pt"):
+        with zipfile.ZipFile(folder / name, "w") as file:  # as torch writes them
+            file.writestr("data.pkl", bytes(1000))
     assert hub.verify(folder) == []
+    (folder / "llm.pt").write_bytes((folder / "llm.pt").read_bytes()[:500])
     (folder / "flow.pt").write_bytes(b"")
     (folder / "hift.pt").unlink()
-    assert [p.message for p in hub.verify(folder)] == ["flow.pt is empty.", "hift.pt is missing."]
+    (folder / "CosyVoice-BlankEN" / "vocab.json").write_text('{"a": 0, "b')
+    assert [p.message for p in hub.verify(folder)] == [
+        "llm.pt is cut short or holds no weights.",
+        "flow.pt is empty.",
+        "hift.pt is missing.",
+        "CosyVoice-BlankEN/vocab.json is cut short or no JSON.",
+    ]
 
 
 # ---- any hub id -------------------------------------------------------------------------------

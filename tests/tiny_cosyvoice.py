@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import tiny_onnx
 import torch
 from tiny import stir
-from torch import Tensor, nn
+from torch import Tensor
 
 from voxkit import cosyvoice
 from voxkit.catalogue import OWN_SPEC
@@ -131,32 +131,54 @@ def spec_of(family: str) -> CosyVoiceSpec:
 
 def networks(spec: CosyVoiceSpec, seed: int = 0) -> dict[str, Any]:
     """The three networks with random weights, ready for inference."""
-    made: dict[str, nn.Module] = {}
-    for part, (network, _, _) in cosyvoice.networks(spec).items():
-        network.to_empty(device="cpu")
-        stir(network, seed).eval().requires_grad_(False)
-        made[part] = network
-    made["vocoder"].f0.out.bias.fill_(150.0)  # Hz, so that there is a voice
-    made["vocoder"].f0.out.weight.mul_(100.0)  # that moves, and ceases now and then
-    made["vocoder"].conv_post.weight.mul_(0.1)
-    return made
+    made = cosyvoice.networks(spec)
+    return {part: _random(part, network, seed) for part, (network, _, _) in made.items()}
+
+
+def _random(part: str, network: Any, seed: int) -> Any:
+    network.to_empty(device="cpu")
+    stir(network, seed).eval().requires_grad_(False)
+    if part == "vocoder":
+        network.f0.out.bias.fill_(150.0)  # Hz, so that there is a voice
+        network.f0.out.weight.mul_(100.0)  # that moves, and ceases now and then
+        network.conv_post.weight.mul_(0.1)
+    return network
 
 
 def hub_weights(spec: CosyVoiceSpec, seed: int = 0) -> dict[str, dict[str, Tensor]]:
     """The same weights as the hub's files have them: file → tensors."""
-    made = networks(spec, seed)
-    files = {}
-    for part, (_, names, file) in cosyvoice.networks(spec).items():
-        files[file] = {}
-        for key, tensor in made[part].state_dict().items():
+    return dict(hub_files(spec, seed))
+
+
+def hub_files(
+    spec: CosyVoiceSpec, seed: int = 0, *, tireless: bool = False
+) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """The files one by one, so that large ones are never in memory together.
+
+    A `tireless` model draws the end of the utterance as good as never.
+    """
+    made = cosyvoice.networks(spec)
+    for part in list(made):
+        empty, names, file = made.pop(part)
+        network = _random(part, empty, seed)
+        if part == "generator" and tireless:
+            stop = spec.generator.first_stop_id
+            network.head.weight[:stop] *= 3
+            network.head.weight[stop:] = 0
+            if network.head.bias is not None:
+                network.head.bias.zero_()
+        tensors: dict[str, Tensor] = {}
+        for key, tensor in network.state_dict().items():
             theirs = names(key)
             sizes = _sizes(spec, theirs, tensor)
             for name, piece in zip(theirs, tensor.split(sizes), strict=True):
-                files[file] |= _normed(name, piece.clone(), part == "vocoder")
-    files["llm.pt"]["llm.model.lm_head.weight"] = torch.zeros(2, 2)
-    if not isinstance(spec.decoder.estimator, UnetSpec):
-        files["flow.pt"][UNUSED[1].replace("\\", "")] = torch.zeros(4)
-    return files
+                tensors |= _normed(name, piece.clone(), part == "vocoder")
+        if part == "generator":  # tied, as in the release
+            tensors["llm.model.lm_head.weight"] = tensors["llm.model.model.embed_tokens.weight"]
+        if part == "decoder" and not isinstance(spec.decoder.estimator, UnetSpec):
+            tensors[UNUSED[1].replace("\\", "")] = torch.zeros(4)
+        del network, empty
+        yield file, tensors
 
 
 def _sizes(spec: CosyVoiceSpec, names: tuple[str, ...], tensor: Tensor) -> list[int]:
@@ -178,13 +200,20 @@ def _normed(name: str, tensor: Tensor, vocoder: bool) -> Mapping[str, Tensor]:
     return {f"{stem}0": norm.float(), f"{stem}1": 3 * tensor.float()}
 
 
-def hub_folder(path: Path, family: str, seed: int = 0) -> Path:
-    """Write a folder with the files of the hub's, tiny; `voxkit.json` tells the sizes."""
-    spec = spec_of(family)
+def hub_folder(
+    path: Path,
+    family: str,
+    seed: int = 0,
+    *,
+    spec: CosyVoiceSpec | None = None,
+    tireless: bool = False,
+) -> Path:
+    """Write a folder with the files of the hub's, tiny or as `spec` says; `voxkit.json` tells."""
+    spec = spec or spec_of(family)
     path.mkdir(parents=True)
     (path / f"{family}.yaml").write_text("sample_rate: 8000\n", encoding="utf-8")
     (path / OWN_SPEC).write_text(json.dumps(to_dict(spec)), encoding="utf-8")
-    for file, tensors in hub_weights(spec, seed).items():
+    for file, tensors in hub_files(spec, seed, tireless=tireless):
         torch.save(tensors, path / file)
     write_text_files(path, spec)
     tiny_onnx.speech_tokenizer(path / spec.tokenizer.file, codebook=spec.tokenizer.codebook)
@@ -193,10 +222,11 @@ def hub_folder(path: Path, family: str, seed: int = 0) -> Path:
 
 
 def write_text_files(path: Path, spec: CosyVoiceSpec) -> None:
-    """Write a vocabulary of all bytes and a few words."""
+    """Write a vocabulary of all bytes, a few words, and as many more as the model has."""
     files = path / spec.text.vocabulary_file, path / spec.text.merges_file
     files[0].parent.mkdir(exist_ok=True)
     entries = [*_byte_letters(), *WORDS]
+    entries += [f"never {i}" for i in range(spec.text.first_special_id - len(entries))]
     files[0].write_text(json.dumps({w: i for i, w in enumerate(entries)}), encoding="utf-8")
     merges = ["h e", "l l", "he ll", "hell o", "w o", "r l"]
     text = "#version: 0.2\n" + "\n".join(merges) + "\n"

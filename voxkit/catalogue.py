@@ -144,6 +144,16 @@ def family_of(folder: Path) -> str | None:
     return config_family(folder) if any(folder.glob("*.safetensors")) else None
 
 
+def unreadable(folder: Path) -> ModelError:
+    """Return the error about a folder that holds no model of a family that voxkit reads."""
+    if (folder / "cosyvoice.yaml").is_file():
+        return ModelError(
+            f"{folder / 'cosyvoice.yaml'} is of CosyVoice 1 or of an early CosyVoice 2, which "
+            "voxkit does not read: use cosyvoice2 or cosyvoice3."
+        )
+    return ModelError(f"{folder} holds no model that voxkit can read.")
+
+
 def config_family(folder: Path) -> str | None:
     """Return the family that a voxkit `config.json` names, or None."""
     try:

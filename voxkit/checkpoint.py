@@ -99,7 +99,7 @@ def _find(model: str | Path, offline: bool, watcher: Watcher) -> Path:
         return _ASSETS / name
     if folder.is_dir():
         if catalogue.family_of(folder) is None and not (folder / "config.json").is_file():
-            raise ModelError(f"{folder} holds no model that voxkit can read.")
+            raise catalogue.unreadable(folder)
         return folder
     names = sorted(bundled | {m.name for m in catalogue.known()})
     if "/" not in name and name.lower() not in names:

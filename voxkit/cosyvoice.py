@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from voxkit.audio import Audio
-from voxkit.catalogue import OWN_SPEC
+from voxkit.catalogue import OWN_SPEC, unreadable
 from voxkit.cosyvoice_front import BpeText, OnnxSpeaker, OnnxTokenizer
 from voxkit.cosyvoice_spec import ConformerSpec, CosyVoiceSpec, UnetSpec
 from voxkit.cosyvoice_weights import Names, flow_names, hift_names, lm_names, read_weights
@@ -76,12 +76,7 @@ def spec_of(folder: Path) -> CosyVoiceSpec:
                 spec = read_spec(path)
             assert isinstance(spec, CosyVoiceSpec)
             return spec
-    if (folder / "cosyvoice.yaml").is_file():
-        raise ModelError(
-            f"{folder / 'cosyvoice.yaml'} is of CosyVoice 1 or of an early CosyVoice 2, which "
-            "voxkit does not read: use cosyvoice2 or cosyvoice3."
-        )
-    raise ModelError(f"{folder} holds neither cosyvoice2.yaml nor cosyvoice3.yaml.")
+    raise unreadable(folder)
 
 
 def networks(spec: CosyVoiceSpec) -> dict[str, tuple[nn.Module, Names, str]]:

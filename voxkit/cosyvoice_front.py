@@ -39,7 +39,7 @@ class BpeText:
         if len(vocabulary) != spec.first_special_id:
             raise ModelError(
                 f"{folder / spec.vocabulary_file} has {len(vocabulary)} entries and not the "
-                f"{spec.first_special_id} of this model: pull the model again."
+                f"{spec.first_special_id} of this model: get the model again."
             )
         self.spec = spec
         self.language: str | None = None
@@ -92,11 +92,11 @@ def _read_vocabulary(file: Path) -> dict[str, int]:
     try:
         vocabulary = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ModelError(f"{file} is missing: pull the model again.") from None
+        raise ModelError(f"{file} is missing: get the model again.") from None
     except ValueError as error:
-        raise ModelError(f"{file} is damaged ({error}): pull the model again.") from None
+        raise ModelError(f"{file} is damaged ({error}): get the model again.") from None
     if not isinstance(vocabulary, dict) or set(vocabulary.values()) != set(range(len(vocabulary))):
-        raise ModelError(f"{file} is not a table of token ids: pull the model again.")
+        raise ModelError(f"{file} is not a table of token ids: get the model again.")
     return vocabulary
 
 
@@ -104,16 +104,16 @@ def _read_merges(file: Path) -> list[tuple[str, str]]:
     try:
         lines = file.read_text(encoding="utf-8").split("\n")
     except FileNotFoundError:
-        raise ModelError(f"{file} is missing: pull the model again.") from None
+        raise ModelError(f"{file} is missing: get the model again.") from None
     except UnicodeDecodeError as error:
-        raise ModelError(f"{file} is damaged ({error}): pull the model again.") from None
+        raise ModelError(f"{file} is damaged ({error}): get the model again.") from None
     merges = []
     for number, line in enumerate(lines, start=1):
         if not line or (number == 1 and line.startswith("#version")):
             continue
         left, gap, right = line.partition(" ")
         if not gap or not left or not right or " " in right:
-            raise ModelError(f"Line {number} of {file} is no merge: pull the model again.")
+            raise ModelError(f"Line {number} of {file} is no merge: get the model again.")
         merges.append((left, right))
     return merges
 
@@ -202,7 +202,7 @@ def _session(file: Path, *, inputs: int) -> Any:
     import onnxruntime
 
     if not file.is_file():
-        raise ModelError(f"{file} is missing: pull the model again.")
+        raise ModelError(f"{file} is missing: get the model again.")
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = 1
@@ -213,7 +213,7 @@ def _session(file: Path, *, inputs: int) -> Any:
         )
     except Exception as error:  # onnxruntime's errors share no narrower base
         raise ModelError(
-            f"{file} cannot be opened as an ONNX model: delete it and pull the model again."
+            f"{file} cannot be opened as an ONNX model: delete it and get the model again."
         ) from error
     if len(session.get_inputs()) != inputs:
         raise ModelError(

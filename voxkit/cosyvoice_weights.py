@@ -184,7 +184,7 @@ def read_weights(file: Path, module: nn.Module, names: Names) -> dict[str, Tenso
     if any(_OLD_LAYOUT.fullmatch(key) for key in theirs):
         raise ModelError(
             f"{file} has the layout of early 2025, before the CosyVoice 2 release of today: "
-            "pull the model again."
+            "get the model again."
         )
     used: set[str] = set()
     ours = {}
@@ -236,16 +236,16 @@ def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _read(file: Path) -> dict[str, Tensor]:
     """Read a `.pt` or `.safetensors` file without running anything in it."""
     damaged = ModelError(
-        f"{file} is damaged or holds no weights: delete it and pull the model again."
+        f"{file} is damaged or holds no weights: delete it and get the model again."
     )
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
-        state = torch.load(
-            file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file)
-        )
+        if file.exists() and not zipfile.is_zipfile(file):  # what torch has written since 2020
+            raise damaged
+        state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except FileNotFoundError:
-        raise ModelError(f"{file} is missing: pull the model again.") from None
+        raise ModelError(f"{file} is missing: get the model again.") from None
     except (SafetensorError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise damaged from error
     if not isinstance(state, dict):

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import re
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -152,7 +154,7 @@ def damage(
     sha256, git = hashlib.sha256(), hashlib.sha1(f"blob {have}\0".encode(), usedforsecurity=False)
     wanted = [s for s in sums if s and re.fullmatch(r"[0-9a-f]{8,64}", s)]
     if not wanted:
-        return None
+        return _misshapen(path)
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             sha256.update(chunk)
@@ -164,6 +166,26 @@ def damage(
         found = (git if len(expected) == 40 else sha256).hexdigest()
         if not found.startswith(expected):
             return f"has the checksum {found[:16]} instead of {expected[:16]}"
+    return None
+
+
+def _misshapen(path: Path) -> str | None:
+    """Say what is wrong with a file of which no checksum is known, or None."""
+    if path.suffix == ".pt" and not zipfile.is_zipfile(path):
+        return "is cut short or holds no weights"
+    if path.suffix == ".json":
+        try:
+            json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            return "is cut short or no JSON"
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, "numpy"):
+                pass
+        except SafetensorError:
+            return "is cut short or holds no weights"
     return None
 
 

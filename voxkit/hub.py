@@ -96,8 +96,9 @@ def pull(name: str | Path, *, offline: bool = False, watcher: Watcher = _UNWATCH
 
 
 def verify(name: str | Path, *, watcher: Watcher = _UNWATCHED) -> list[Problem]:
-    """Check size and checksum of every file of a model on this machine; an empty list is good.
+    """Check every file of a model on this machine; an empty list is good.
 
+    Size and checksum are compared where they are known; else the file must be whole by its kind.
     Raises `ModelError` if nothing of it is here.
     """
     source = resolve(name)
@@ -106,7 +107,7 @@ def verify(name: str | Path, *, watcher: Watcher = _UNWATCHED) -> list[Problem]:
         raise _absent(source)
     files = catalogue.files_of(source, folder)
     if not files:
-        raise ModelError(f"{folder} holds no model that voxkit can read.")
+        raise catalogue.unreadable(folder)
     found = ((file.path, _wrong(folder, file, watcher)) for file in files)
     return [Problem(path, f"{path} {wrong}.") for path, wrong in found if wrong]
 

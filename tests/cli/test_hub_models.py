@@ -126,6 +126,17 @@ def test_offline_asks_the_hub_nothing_and_names_the_command(
     assert server.requests == []
 
 
+def test_an_early_layout_is_refused_by_its_name(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "cosyvoice.yaml").write_text("sample_rate: 22050\n", encoding="utf-8")
+    assert run(["speak", TEXT, "--model", "old", "-o", "x.wav"]) == 1
+    assert (
+        "old/cosyvoice.yaml is of CosyVoice 1 or of an early CosyVoice 2" in capfd.readouterr().err
+    )
+
+
 # ---- languages and modes ----------------------------------------------------------------------
 
 
@@ -227,9 +238,7 @@ def test_a_voice_file_without_its_recording_names_the_command(
     save_voice(voice, path, force=True)
     model = str(folders["cosyvoice3"])
     assert run(["speak", "Hello.", "-v", "me", "--model", model, "-o", "x.wav", "-q"]) == 1
-    assert (
-        "`voxkit clone RECORDING --name me --model cosyvoice3 --force`" in capfd.readouterr().err
-    )
+    assert "`voxkit clone RECORDING --name me --model cosyvoice3 --force`" in capfd.readouterr().err
     assert not Path("x.wav").exists()
 
 

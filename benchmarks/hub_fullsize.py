@@ -1,0 +1,186 @@
+"""Measures CosyVoice 2 and Fun-CosyVoice 3 at their full size, with random weights in their place.
+
+    python benchmarks/hub_fullsize.py --threads 2                   # both families
+    python benchmarks/hub_fullsize.py cosyvoice2 --dtype bf16       # one, with bf16 weights
+
+The real weights take long to fetch and speed does not depend on them.  So a checkpoint folder is
+written that has the files, key names and shapes of the release, random numbers of a size that keeps
+every layer alive, and ONNX front ends that are toys: how long a clone takes is not measured.
+The folder goes through `voxkit clone` and `voxkit speak`, then through an engine whose parts are
+timed, and is deleted.  It needs 5 GB of disk and 4 GB of memory for one family, 8 GB and 6 GB for
+the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from speed import cpu_name, timed
+
+import voxkit
+from voxkit.voice import load_voice
+
+TESTS = Path(__file__).resolve().parents[1] / "tests"
+TEXT = "Birch."  # six text ids: at 20 tokens for each, the most allowed, 120 tokens or 4.8 s
+REFERENCE_S = 3.0
+# The public implementation: 2 threads of one machine, fp32, 5 s of speech with a 3 s reference.
+UPSTREAM = {
+    "cosyvoice2": {"token_ms": 136.0, "flow_rtf": 2.0, "hift_rtf": 0.14, "rtf": 5.4},
+    "cosyvoice3": {"token_ms": 136.0, "flow_rtf": 4.4, "hift_rtf": 0.16, "rtf": 7.5},
+}
+
+
+def write_folder(path: Path, family: str) -> None:
+    """Write a checkpoint of the released sizes, one file after the other."""
+    sys.path.append(str(TESTS))
+    from tiny_cosyvoice import hub_folder, released
+
+    hub_folder(path, family, spec=released(family), tireless=True)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that has ended: its wall time and the most memory it held."""
+
+    wall_s: float
+    peak_gb: float
+
+
+def command(*words: str) -> Finished:
+    """Run `voxkit` in a process of its own."""
+    began = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-m", "voxkit", *words])
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"voxkit {words[0]} ended with status {process.returncode}.")
+    return Finished(time.perf_counter() - began, usage.ru_maxrss / 1e6)
+
+
+def write_reference(path: Path) -> None:
+    """Write the first seconds of the recording in the default voice."""
+    voice = voxkit.find_voice(voxkit.load().default_voice)
+    clip = voice.reference
+    assert clip is not None
+    samples = clip.samples[: round(REFERENCE_S * clip.sample_rate)]
+    voxkit.write_audio(path, voxkit.Audio(samples, clip.sample_rate))
+
+
+def staged(
+    folder: Path, voice_file: Path, loading: dict[str, Any], clock: Callable[[], float]
+) -> dict[str, float]:
+    """Speak twice with timed parts; return what the second time took, by stage."""
+    began = clock()
+    engine = voxkit.load(folder, **loading)
+    result = {"load_s": clock() - began}
+    voice = load_voice(voice_file)
+    counted: list[int] = []
+    for _ in range(2):
+        seconds: dict[str, float] = {}
+        first_s = audio_s = 0.0
+        counted.clear()
+        began = clock()
+        for piece in timed(engine, seconds, clock).stream(TEXT, voice, voxkit.Options(seed=1)):
+            first_s = first_s or clock() - began
+            audio_s += piece.seconds
+        wall_s = clock() - began
+        tokens = audio_s * engine.spec.token_rate
+        result |= {
+            "audio_s": audio_s,
+            "first_audio_s": first_s,
+            "token_ms": 1000 * seconds["generator"] / tokens,
+            "flow_rtf": seconds["decoder"] / audio_s,
+            "hift_rtf": seconds["vocoder"] / audio_s,
+            "rtf": wall_s / audio_s,
+        }
+    return result
+
+
+def measure(
+    family: str,
+    place: Path,
+    flags: list[str],
+    loading: dict[str, Any],
+    clock: Callable[[], float],
+) -> dict[str, Any]:
+    """Write a folder, speak with it on the command line and in this process."""
+    folder, reference, out = place / family, place / "reference.wav", place / "out.wav"
+    began = time.perf_counter()
+    write_folder(folder, family)
+    print(f"{family}: written in {time.perf_counter() - began:.0f} s", flush=True)
+    write_reference(reference)
+    model = ["--model", str(folder), "--offline"]
+    words = ["clone", str(reference), "--name", family, "--text", "Hello world.", *model]
+    clone = command(*words)
+    speak = ["speak", TEXT, "-v", family, "-o", str(out), "--seed", "1", *model, *flags]
+    cold = command(*speak)
+    voice = place / "home" / "voices" / f"{family}.safetensors"
+    return staged(folder, voice, loading, clock) | {"clone": clone, "cold": cold}
+
+
+def table(family: str, found: dict[str, Any]) -> str:
+    """The figures beside the public implementation's, as Markdown."""
+    theirs = UPSTREAM[family]
+    rows = [
+        (name, f"{found[key]:.{digits}f}", f"{theirs[key]:g}", f"{theirs[key] / found[key]:.1f}")
+        for name, key, digits in (
+            ("LM, ms a token", "token_ms", 1),
+            ("flow, RTF", "flow_rtf", 2),
+            ("HiFT, RTF", "hift_rtf", 3),
+            ("all, RTF", "rtf", 2),
+        )
+    ]
+    cold, clone = found["cold"], found["clone"]
+    lines = [
+        f"{family}: {found['audio_s']:.1f} s of speech, {REFERENCE_S:g} s reference",
+        "",
+        "| Stage | voxkit | public implementation | times faster |",
+        "|---|---|---|---|",
+        *(f"| {' | '.join(row)} |" for row in rows),
+        f"| first audio, s | {found['first_audio_s']:.2f} | | |",
+        f"| loading, s | {found['load_s']:.2f} | | |",
+        f"| `voxkit speak`, whole process | {cold.wall_s:.1f} s, {cold.peak_gb:.1f} GB | | |",
+        f"| `voxkit clone`, converting | {clone.wall_s:.0f} s, {clone.peak_gb:.1f} GB | | |",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("families", nargs="*", default=sorted(UPSTREAM))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--dtype", help="of the weights, as `voxkit speak --dtype` has it")
+    parser.add_argument(
+        "--cpu-time",
+        action="store_true",
+        help="count the processor's time in the stages: for a busy machine, with --threads 1",
+    )
+    parser.add_argument("--folder", type=Path, help="where the checkpoints are written for a while")
+    arguments = parser.parse_args()
+    clock = time.process_time if arguments.cpu_time else time.perf_counter
+    flags = ["--threads", str(arguments.threads)]
+    loading: dict[str, Any] = {"device": "cpu", "threads": arguments.threads}
+    if arguments.dtype:
+        flags += ["--dtype", arguments.dtype]
+        loading["dtype"] = arguments.dtype
+    for family in arguments.families:
+        with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
+            place = Path(name)
+            os.environ |= {"HF_HOME": str(place / "hf"), "VOXKIT_HOME": str(place / "home")}
+            found = measure(family, place, flags, loading, clock)
+        print(f"\n{cpu_name()}, {arguments.threads} threads, {arguments.dtype or 'default'}\n")
+        print(table(family, found), flush=True)
+
+
+if __name__ == "__main__":
+    main()
