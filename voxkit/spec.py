@@ -158,6 +158,10 @@ class VocosSpec:
     head_width: int  # channels of the source-filter head at four times the mel rate
     head_bands: int  # points of each filter's log magnitude
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.lookahead <= 6:  # it is the right part of a kernel of seven frames
+            raise SpecError(f"vocoder.lookahead is {self.lookahead} frames: give 1 to 6.")
+
 
 @dataclass(frozen=True)
 class StreamQuirks:

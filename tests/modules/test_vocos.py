@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from voxkit.errors import SpecError
 from voxkit.modules.vocos import SUBFRAMES, Vocos, VocosState, bend
 from voxkit.prosody import NATURAL, Pitch
 
@@ -68,7 +69,7 @@ def in_pieces(
 # ---- streaming --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("frames", [2, 9, 40])
+@pytest.mark.parametrize("frames", [1, 2, 9, 40])
 def test_every_mel_frame_becomes_one_hop_of_samples(vocos: Vocos, frames: int) -> None:
     wav, _ = vocos.step(mel(frames, 2), vocos.init_state(2, tiny.seeded(1)), True)
     assert wav.shape == (2, frames * MEL.hop)
@@ -257,6 +258,20 @@ def test_one_mel_is_drawn_as_often_as_there_is_noise(vocos: Vocos) -> None:
     for draw in (slice(2), slice(2, 4)):
         alone = vocos(x, None, noise[draw])[0]
         torch.testing.assert_close(wav[draw], alone, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_batch_sounds_the_same_however_it_is_cut(vocos: Vocos, seed: int) -> None:
+    x = mel(24, batch=3)
+    whole, _ = vocos.step(x, vocos.init_state(3, tiny.seeded(9)), True)
+    made = in_pieces(vocos, x, vocos.init_state(3, tiny.seeded(9)), seed)
+    torch.testing.assert_close(made, whole, atol=2e-3 * float(whole.abs().max()), rtol=0)
+
+
+@pytest.mark.parametrize("lookahead", [-1, 0, 7])
+def test_a_look_ahead_that_the_first_convolution_has_not_is_refused(lookahead: int) -> None:
+    with pytest.raises(SpecError, match=f"lookahead is {lookahead} frames: give 1 to 6"):
+        dataclasses.replace(SPEC, lookahead=lookahead)
 
 
 # ---- learning ---------------------------------------------------------------------------------

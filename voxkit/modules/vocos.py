@@ -107,8 +107,9 @@ class Vocos(nn.Module):
         f0, voiced = self.read_pitch(features)
         hop = self.mel.hop // SUBFRAMES
         samples = f0.shape[1] * hop
-        shape = (mel.shape[0], samples, 1 + pitch.whisper)  # in the order of time
-        noise, *breath = torch.randn(shape, generator=state.generator).to(mel.device).unbind(2)
+        shape = (samples, mel.shape[0], 1 + pitch.whisper)  # in the order of time
+        drawn = torch.randn(shape, generator=state.generator).to(mel.device)
+        noise, *breath = drawn.transpose(0, 1).unbind(2)
         excitation = Excitation(f0, (voiced > 0.5).to(f0), noise, pitch, *breath)
         wav, head = self.head.step(features, excitation, state.head, last)
         return wav, VocosState(seen[:, :, -6:], blocks, head, state.generator)
@@ -339,10 +340,10 @@ class IstftHead(nn.Module):
         pieces = torch.fft.irfft(spectrum, n=self.fft) * self.window / 1.5
         wav, overlap = overlap_add(pieces, state.overlap, self.hop)
         margin = (self.fft - self.hop) // 2
-        skip = max(0, min(margin - state.emitted, wav.shape[1]))
         after = IstftState(overlap, state.emitted + wav.shape[1])
         if last:
             wav = torch.cat([wav, overlap[:, :margin]], dim=1)
+        skip = max(0, min(margin - state.emitted, wav.shape[1]))
         return wav[:, skip:], after
 
 
