@@ -124,6 +124,17 @@ def test_threads_are_set_only_if_asked_for(folder: Path, monkeypatch: pytest.Mon
     assert asked == [3]
 
 
+def test_loading_leaves_the_random_numbers_of_the_process_alone(folder: Path) -> None:
+    before = torch.get_rng_state()
+    load(folder, device="cpu")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_an_unknown_device_is_one_sentence(folder: Path) -> None:
+    with pytest.raises(ModelError, match="There is no device 'banana'"):
+        load(folder, device="banana")
+
+
 def test_without_cuda_auto_is_the_cpu_and_cuda_is_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
