@@ -156,7 +156,7 @@ def _templates() -> dict[int, Tensor]:
 class InProcess:
     """Stands in for a pool of processes, so that a test's replacements hold in the workers."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, context: object) -> None:
         self.workers = workers
 
     def __enter__(self) -> InProcess:

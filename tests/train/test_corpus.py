@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import stat
@@ -28,6 +29,7 @@ from voxkit.train.corpus import (
     SetRecipe,
     SyntheticRecipe,
     build,
+    find_clip,
     phone_class,
     recorded_jobs,
     set_level,
@@ -97,7 +99,7 @@ def test_a_second_run_makes_only_what_is_missing(
     monkeypatch.setattr(corpus, "SHARD_UTTERANCES", 2)
     out = tmp_path / "out"
     first = made(RECIPE, data, out)
-    assert sorted(p.name for p in out.iterdir()) == ["real-0000", "real-0001"]
+    assert sorted(p.name for p in out.iterdir()) == ["real-0000", "real-0001", "sets.json"]
     (out / ".partial-left-over").mkdir()
     kept = (out / "real-0000" / "mel.npy").stat().st_mtime_ns
     lost = out / "real-0001"
@@ -106,7 +108,7 @@ def test_a_second_run_makes_only_what_is_missing(
     lost.rmdir()
     counts = list(build(RECIPE, data, out, tiny.MEL, 1))
     assert counts == [(2, 3), (3, 3)]
-    assert sorted(p.name for p in out.iterdir()) == ["real-0000", "real-0001"]
+    assert sorted(p.name for p in out.iterdir()) == ["real-0000", "real-0001", "sets.json"]
     assert (out / "real-0000" / "mel.npy").stat().st_mtime_ns == kept
     again = load_corpus(out)
     assert [u.id for u in again] == [u.id for u in first]
@@ -207,17 +209,25 @@ def test_silence_alone_leaves_nothing() -> None:
 @pytest.mark.parametrize("gain", [0.01, 0.3, 1.0])
 def test_all_clips_get_the_same_level(gain: float) -> None:
     wave = tiny.tone(150, 2).samples
-    loud, soft = set_level(wave), set_level(wave * np.float32(gain))
+    loud, soft = set_level(wave, tiny.RATE), set_level(wave * np.float32(gain), tiny.RATE)
     np.testing.assert_allclose(loud, soft, atol=1e-4)
-    frames = (loud[: len(loud) // 480 * 480].reshape(-1, 480) ** 2).mean(1)
+    frames = (loud.reshape(-1, tiny.RATE // 50) ** 2).mean(1)
     louder = frames[frames >= np.median(frames)]
     assert np.sqrt(louder.mean()) == pytest.approx(0.08, rel=1e-3)
+
+
+@pytest.mark.parametrize("rate", [8_000, 24_000])
+def test_the_level_is_measured_over_20_ms_at_any_rate(rate: int) -> None:
+    burst = np.zeros(rate, np.float32)
+    for start in range(0, rate, rate // 25):  # every other 20 ms
+        burst[start : start + rate // 50] = 0.3
+    assert set_level(burst, rate).max() == pytest.approx(0.08, rel=1e-3)
 
 
 def test_a_click_is_never_pushed_over_full_scale() -> None:
     wave = np.full(9_600, 1e-4, np.float32)
     wave[5_000] = 0.9
-    assert np.abs(set_level(wave)).max() == pytest.approx(0.95, rel=1e-4)
+    assert np.abs(set_level(wave, tiny.RATE)).max() == pytest.approx(0.95, rel=1e-4)
 
 
 # ---- pitch ------------------------------------------------------------------------------------
@@ -391,6 +401,44 @@ def test_held_out_transcripts_are_not_spoken(
     held_out = {job.text: job.held_out for job in recorded_jobs(RECIPE, data)}
     list(build(CorpusRecipe(1, 0.3, RECIPE.sets, SYNTHETIC), data, tmp_path / "o", tiny.MEL, 1))
     assert given == [text for text, held in held_out.items() if not held]
+
+
+def test_the_program_of_the_recipe_is_the_one_that_speaks(
+    data: Path, flite: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "my-flite"
+    (flite.parent / "flite").rename(mine)
+    found = synthetic(data, tmp_path / "out", dataclasses.replace(SYNTHETIC, program=str(mine)))
+    assert len(found) == 5 == len(flite.read_text().splitlines())
+    assert all(u.speaker.startswith("my-flite-") for u in found)
+
+
+@pytest.mark.parametrize("script", ["echo no such voice >&2; exit 3", "echo pau:0.1"])
+def test_a_program_that_fails_is_one_sentence_with_the_utterance(
+    data: Path, flite: Path, tmp_path: Path, script: str
+) -> None:
+    (flite.parent / "flite").write_text(f"#!/bin/sh\n{script}\n")
+    with pytest.raises(TrainingError, match=r"flite could not say synthetic-000000 \('") as caught:
+        synthetic(data, tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert ("no such voice" in str(caught.value)) == ("exit" in script)
+    assert not list((tmp_path / "out").glob("synthetic-*"))
+
+
+def test_a_clip_that_is_no_sound_is_named(data: Path, tmp_path: Path) -> None:
+    (data / "folder-of-real" / "clips" / "ann-2.wav").write_bytes(b"hello")
+    with pytest.raises(TrainingError, match=r"ann-2\.wav cannot be read"):
+        made(RECIPE, data, tmp_path / "out")
+
+
+def test_a_clip_is_found_in_the_folder_that_its_set_was_read_from(
+    data: Path, tmp_path: Path
+) -> None:
+    made(RECIPE, data, tmp_path / "out")
+    clips = data / "folder-of-real" / "clips"
+    assert find_clip(data, tmp_path / "out", "real", "ann-1") == clips / "ann-1.wav"
+    with pytest.raises(TrainingError, match="There is no recording ann-9 in .*folder-of-real"):
+        find_clip(data, tmp_path / "out", "real", "ann-9")
 
 
 def test_a_program_that_is_not_installed_is_one_sentence(data: Path, tmp_path: Path) -> None:

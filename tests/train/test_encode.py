@@ -18,7 +18,15 @@ from voxkit.phonemes import SYMBOLS, Lexicon, phones
 from voxkit.prosody import attributes
 from voxkit.train.corpus import PHONE_CLASSES, phone_class
 from voxkit.train.data import Utterance
-from voxkit.train.encode import Encoded, _pieces, encode, load_encoded, shards_of
+from voxkit.train.encode import (
+    Encoded,
+    _pieces,
+    encode,
+    load_encoded,
+    outdated,
+    shards_of,
+    weights_of,
+)
 from voxkit.train.tokenizer import TokenizerNet
 
 MARKS = {SYMBOLS.index(mark) for mark in ",.?!;"}
@@ -164,6 +172,22 @@ def test_several_processes_share_the_shards(
     assert run(tokenizer, speaker, tmp_path, part=(0, 2)) == [8]
 
 
+def test_other_weights_encode_the_corpus_anew(
+    tokenizer: TokenizerNet, speaker: SpeakerEncoder, tmp_path: Path
+) -> None:
+    run(tokenizer, speaker, tmp_path)
+    assert outdated(tmp_path, weights_of(tokenizer, speaker)) == 0
+    other = tiny.stir(SpeakerEncoder(tiny.SPEC.speaker, tiny.MEL.bins), seed=1).eval()
+    assert outdated(tmp_path, weights_of(tokenizer, other)) == 2
+    before = load_encoded(tiny_corpus.utterances(), tmp_path)
+    run(tokenizer, other, tmp_path)
+    after = load_encoded(tiny_corpus.utterances(), tmp_path)
+    assert outdated(tmp_path, weights_of(tokenizer, other)) == 0
+    for a, b in zip(before, after, strict=True):
+        assert np.array_equal(a.tokens, b.tokens)
+        assert not np.allclose(a.speaker, b.speaker)
+
+
 # ---- pieces of long utterances ----------------------------------------------------------------
 
 
@@ -200,6 +224,29 @@ def test_a_long_utterance_is_cut_in_the_middle_of_its_pauses() -> None:
         named = ids[spoken[2 * piece.start + 1 : 2 * (piece.start + len(piece.spoken)) : 2]]
         loud = ~silent[2 * piece.start + 1 : 2 * (piece.start + len(piece.spoken)) : 2]
         assert np.array_equal(piece.symbols[piece.spoken][loud], named[loud])
+
+
+def test_phones_of_one_frame_at_the_edges_of_a_piece_stay_in_its_text() -> None:
+    ids, spoken, silent = spread([12, 12, 12])
+    hello = spoken[:18]  # 18 frames of HH: now one frame of it, and AH0 for the rest
+    assert len(set(hello)) == 1
+    spoken[1:18] = spoken[18]
+    pieces = list(_pieces(ids, spoken, silent))
+    assert [SYMBOLS[s] for s in pieces[0].symbols] == "_ HH AH0 L OW1 _ DH EH1 R ,".split()
+    start = 2 * pieces[1].start + int(np.argmin(silent[2 * pieces[1].start :]))
+    start += start % 2  # an even frame: no token is read there
+    spoken[start + 1 : start + 18] = spoken[start + 18]
+    silent[2 * pieces[1].start : start] = True
+    again = list(_pieces(ids, spoken, silent))
+    assert [SYMBOLS[s] for s in again[1].symbols] == "_ HH AH0 L OW1 _ DH EH1 R ,".split()
+
+
+def test_the_last_piece_ends_where_the_text_ends() -> None:
+    ids, spoken, silent = spread([12, 12, 12])
+    end = len(spoken) - 4 - 17  # of R only one frame is left, which no token is read at
+    end -= 1 - end % 2
+    pieces = list(_pieces(ids, spoken[:end], silent[:end]))
+    assert [SYMBOLS[s] for s in pieces[-1].symbols] == "_ HH AH0 L OW1 _ DH EH1 R .".split()
 
 
 def test_short_pauses_cut_nothing() -> None:

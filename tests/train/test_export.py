@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 
@@ -15,11 +16,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from voxkit.checkpoint import load, native_modules, read_weights
-from voxkit.errors import TrainingError
+from voxkit.errors import OutputError, TrainingError
 from voxkit.families import read_spec
 from voxkit.modules.speaker import SpeakerEncoder
 from voxkit.prosody import attributes
-from voxkit.train.export import ExportRecipe, VoiceRecipe, export, gather, load_parts
+from voxkit.train.corpus import find_clip
+from voxkit.train.export import ExportRecipe, VoiceRecipe, check, export, gather, load_parts
 from voxkit.train.speaker import SpeakerNet
 from voxkit.train.tokenizer import TokenizerNet
 from voxkit.voice import load_voice
@@ -80,7 +82,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported(
     weights: dict[str, Tensor], data: Path, out: Path, recipe: ExportRecipe = RECIPE
 ) -> Path:
-    export(tiny.SPEC, recipe, dict(weights), tiny_corpus.encoded(), data, out)
+    clips = functools.partial(find_clip, data, data)
+    export(tiny.SPEC, recipe, dict(weights), tiny_corpus.encoded(), clips, out)
     return out
 
 
@@ -229,6 +232,21 @@ def test_a_clip_of_somebody_else_or_held_out_is_no_reference(
         wrong = ExportRecipe("ann", (voice_recipe("ann", "ann", clip),))
         with pytest.raises(TrainingError, match=clip):
             exported(weights, data, tmp_path / "model", wrong)
+
+
+def test_a_default_voice_that_is_not_among_the_voices_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="default_voice 'eve' is none of .*: ann, b"):
+        check(dataclasses.replace(RECIPE, default_voice="eve"), tmp_path / "model", force=True)
+
+
+def test_a_model_is_replaced_only_if_asked_for(tmp_path: Path) -> None:
+    check(RECIPE, tmp_path / "model", force=False)
+    (tmp_path / "model").mkdir()
+    check(RECIPE, tmp_path / "model", force=False)
+    (tmp_path / "model" / "config.json").write_text("old")
+    with pytest.raises(OutputError, match="already exists: use --force"):
+        check(RECIPE, tmp_path / "model", force=False)
+    check(RECIPE, tmp_path / "model", force=True)
 
 
 # ---- voices -----------------------------------------------------------------------------------

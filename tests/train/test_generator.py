@@ -23,8 +23,8 @@ RECIPE = GeneratorRecipe(
     attention_late=0.1,
     drop_control=0.0,
     repeats={"real": 2, "synthetic": 1},
-    steps=1000,
 )
+STEPS = 1000  # of the loop
 LATE = 300  # after the first steps, whose tokens are noisier
 
 
@@ -32,9 +32,19 @@ def task(
     recipe: GeneratorRecipe = RECIPE, encoded: tuple[Encoded, ...] | None = None
 ) -> GeneratorTask:
     with torch.random.fork_rng(devices=[]):
-        made = GeneratorTask(tiny.SPEC, recipe, encoded or tiny_corpus.encoded())
+        made = GeneratorTask(tiny.SPEC, recipe, encoded or tiny_corpus.encoded(), STEPS)
     tiny.stir(made.model)
     return made
+
+
+def test_the_attention_counts_less_after_half_of_the_steps() -> None:
+    made = task()
+    weights = []
+    for step in (STEPS // 2, STEPS // 2 + 1):
+        found = made.losses(step, Draw(0, 0))
+        share = (found["loss"].detach() - found["cross_entropy"]) / found["attention"]
+        weights.append(share.item())
+    assert weights == pytest.approx([RECIPE.attention, RECIPE.attention_late], rel=1e-3)
 
 
 def rows_of(made: GeneratorTask, *which: int) -> list:

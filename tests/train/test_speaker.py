@@ -18,10 +18,12 @@ from voxkit.train.speaker import SpeakerRecipe, SpeakerTask
 RECIPE = SpeakerRecipe(batch=3, frames=40, margin=0.2, scale=10.0)
 
 
-def task(utterances: Sequence[Utterance] | None = None) -> SpeakerTask:
+def task(
+    utterances: Sequence[Utterance] | None = None, recipe: SpeakerRecipe = RECIPE
+) -> SpeakerTask:
     given = tiny_corpus.utterances() if utterances is None else utterances
     with torch.random.fork_rng(devices=[]):
-        made = SpeakerTask(tiny.SPEC.speaker, tiny.MEL, RECIPE, given)
+        made = SpeakerTask(tiny.SPEC.speaker, tiny.MEL, recipe, given)
     tiny.stir(made.model)
     return made
 
@@ -79,6 +81,19 @@ def test_without_held_out_speech_there_is_nothing_to_tell() -> None:
 def test_a_corpus_of_too_few_speakers_is_refused() -> None:
     with pytest.raises(TrainingError, match="3 different speakers and the corpus only 2"):
         task([u for u in tiny_corpus.utterances() if u.set == "real"])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_crops_of_an_odd_number_of_frames_are_all_as_long(seed: int) -> None:
+    made = task()
+    made.recipe = dataclasses.replace(RECIPE, frames=39)
+    assert made.losses(0, Draw(seed, 0))["loss"].isfinite()
+
+
+def test_the_recipe_says_which_sets_are_learnt_whole() -> None:
+    made = task(recipe=dataclasses.replace(RECIPE, learn_whole=("real",)))
+    assert [u.id for u in made.held_out] == ["flite-x-3"]
+    assert len(made.groups["ann"]) == 4 and len(made.groups["flite-x"]) == 3
 
 
 def test_short_utterances_are_left_out() -> None:

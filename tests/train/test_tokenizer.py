@@ -147,6 +147,23 @@ def test_labels_are_kept_for_a_run_that_goes_on(tmp_path: Path) -> None:
     assert all(np.array_equal(later.labels[name], kept[name]) for name in kept)
 
 
+def test_a_run_that_is_killed_while_it_keeps_labels_leaves_the_old_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = task(tmp_path, dataclasses.replace(RECIPE, align_at=(0,)))
+    made.losses(0, Draw(0, 0))
+
+    def torn(file, **arrays: np.ndarray) -> None:
+        file.write(b"PK")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "savez", torn)
+    with pytest.raises(KeyboardInterrupt):
+        made.losses(0, Draw(0, 0))
+    assert load_labels(tmp_path).keys() == made.labels.keys()
+    assert [p.name for p in tmp_path.iterdir()] == ["labels.npz"]
+
+
 def test_a_run_that_goes_on_without_its_labels_makes_them_anew(tmp_path: Path) -> None:
     made = task(tmp_path, dataclasses.replace(RECIPE, align_at=(2,)))
     made.losses(7, Draw(0, 0))

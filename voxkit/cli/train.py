@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -18,7 +19,7 @@ from voxkit.spec import ModelSpec, from_dict
 from voxkit.train import corpus as corpora
 from voxkit.train import export as exports
 from voxkit.train.data import load_corpus
-from voxkit.train.encode import Encoded, encode, load_encoded
+from voxkit.train.encode import Encoded, encode, load_encoded, outdated, weights_of
 from voxkit.train.loop import LoopRecipe, Task, run
 from voxkit.train.warm_start import find_model, warm_start
 
@@ -47,6 +48,7 @@ FromFlag = Annotated[
     ),
 ]
 _WORK = Path("runs")
+R = TypeVar("R")
 
 
 def _recipe(name: str, path: Path | None) -> dict[str, Any]:
@@ -89,6 +91,8 @@ def _encoded(spec: ModelSpec, work: Path, out: Output) -> list[Encoded]:
     """Encode what is not encoded yet by the trained tokenizer and speaker encoder; read all."""
     utterances = load_corpus(work / "corpus")
     tokenizer, speaker = exports.load_parts(spec, work)
+    if old := outdated(work / "encoded", weights_of(tokenizer, speaker)):
+        out.note(f"Other weights encoded {old} of the shards in {work / 'encoded'}: encoding anew.")
     done = 0
     with out.bar("Encoding the corpus", len(utterances)) as bar:
         for count in encode(
@@ -99,46 +103,39 @@ def _encoded(spec: ModelSpec, work: Path, out: Output) -> list[Encoded]:
     return load_encoded(utterances, work / "encoded")
 
 
-def _build(part: str, spec: ModelSpec, recipe: dict[str, Any], work: Path, out: Output) -> Task:
+def _build(
+    part: str, spec: ModelSpec, recipe: dict[str, Any], steps: int, work: Path, out: Output
+) -> Task:
     """Make the task of one part."""
-    where = f"{part}.toml [task]"
-    task = recipe.get("task", {})
-    if part == "tokenizer":
-        from voxkit.train.tokenizer import TokenizerRecipe, TokenizerTask
 
-        return TokenizerTask(
-            spec.tokenizer,
-            spec.mel,
-            from_dict(TokenizerRecipe, task, where),
-            load_corpus(work / "corpus"),
-            _letters(spec, work),
-            work / part,
-        )
-    if part == "speaker":
-        from voxkit.train.speaker import SpeakerRecipe, SpeakerTask
+    def read(kind: type[R]) -> R:
+        return from_dict(kind, recipe.get("task", {}), f"{part}.toml [task]")
 
-        return SpeakerTask(
-            spec.speaker,
-            spec.mel,
-            from_dict(SpeakerRecipe, task, where),
-            load_corpus(work / "corpus"),
-        )
-    if part == "vocoder":
-        from voxkit.train.vocoder import VocoderRecipe, VocoderTask
+    match part:
+        case "tokenizer":
+            from voxkit.train.tokenizer import TokenizerRecipe, TokenizerTask
 
-        return VocoderTask(
-            spec.vocoder,
-            spec.mel,
-            from_dict(VocoderRecipe, task, where),
-            load_corpus(work / "corpus"),
-        )
-    if part == "decoder":
-        from voxkit.train.decoder import DecoderRecipe, DecoderTask
+            wanted, corpus = read(TokenizerRecipe), load_corpus(work / "corpus")
+            letters = _letters(spec, work)
+            return TokenizerTask(spec.tokenizer, spec.mel, wanted, corpus, letters, work / part)
+        case "speaker":
+            from voxkit.train.speaker import SpeakerRecipe, SpeakerTask
 
-        return DecoderTask(spec, from_dict(DecoderRecipe, task, where), _encoded(spec, work, out))
-    from voxkit.train.generator import GeneratorRecipe, GeneratorTask
+            learner = read(SpeakerRecipe)
+            return SpeakerTask(spec.speaker, spec.mel, learner, load_corpus(work / "corpus"))
+        case "vocoder":
+            from voxkit.train.vocoder import VocoderRecipe, VocoderTask
 
-    return GeneratorTask(spec, from_dict(GeneratorRecipe, task, where), _encoded(spec, work, out))
+            voiced = read(VocoderRecipe)
+            return VocoderTask(spec.vocoder, spec.mel, voiced, load_corpus(work / "corpus"))
+        case "decoder":
+            from voxkit.train.decoder import DecoderRecipe, DecoderTask
+
+            return DecoderTask(spec, read(DecoderRecipe), _encoded(spec, work, out))
+        case _:
+            from voxkit.train.generator import GeneratorRecipe, GeneratorTask
+
+            return GeneratorTask(spec, read(GeneratorRecipe), _encoded(spec, work, out), steps)
 
 
 def _train(
@@ -166,7 +163,7 @@ def _train(
         loop = dataclasses.replace(loop, steps=steps)
     with torch.random.fork_rng():
         torch.manual_seed(loop.seed)  # inside the fork: initial weights only
-        task = _build(part, _spec(spec), data, work, out)
+        task = _build(part, _spec(spec), data, loop.steps, work, out)
     if start is not None:
         _warm_start(task, part, start, work, out)
     with out.bar(f"Training the {part}", loop.steps) as bar:
@@ -178,7 +175,8 @@ def _train(
             bar.at(step, words)
 
         run(task, loop, work / part, device=where, report=report)
-    out.note(f"{work / part}: checkpoint.pt, log.jsonl and loss.png at step {loop.steps}.")
+    made = [n for n in ("checkpoint.pt", "log.jsonl", "loss.png") if (work / part / n).is_file()]
+    out.note(f"{work / part}: {', '.join(made)} at step {loop.steps}.")
 
 
 def _warm_start(task: Task, part: str, model: str, work: Path, out: Output) -> None:
@@ -260,12 +258,53 @@ def export(
     work: WorkFlag = _WORK,
     recipe: RecipeFlag = None,
     spec: SpecFlag = None,
+    force: flags.ForceFlag = False,
     quiet: flags.QuietFlag = False,
 ) -> None:
     """Bundle the trained parts and the built-in voices into a model folder."""
     out = Output(quiet)
     wanted = from_dict(exports.ExportRecipe, _recipe("export", recipe), "export.toml")
+    exports.check(wanted, out_folder, force=force)
     numbers = _spec(spec)
     weights = exports.gather(numbers, work, work / "letters.safetensors")
-    exports.export(numbers, wanted, weights, _encoded(numbers, work, out), data, out_folder)
+    clips = functools.partial(corpora.find_clip, data, work / "corpus")
+    exports.export(numbers, wanted, weights, _encoded(numbers, work, out), clips, out_folder)
     out.note(f'{out_folder} is ready: voxkit speak --model {out_folder} "Hello."')
+
+
+@app.command("voices")
+def voices(
+    data: DataFlag,
+    work: WorkFlag = _WORK,
+    recipe: RecipeFlag = None,
+    model: Annotated[
+        Path | None, typer.Option("--model", help="The model folder; the bundled one if not given.")
+    ] = None,
+    quiet: flags.QuietFlag = False,
+) -> None:
+    """Fit the space of voices that `voxkit design` draws from, and put it into a model folder."""
+    from voxkit import checkpoint
+    from voxkit.tokenizer import FsqTokenizer
+    from voxkit.train.voice_space import VoicesRecipe, genders, learnt
+    from voxkit.voice_space import FILE, save_space
+
+    out = Output(quiet)
+    wanted = from_dict(VoicesRecipe, _recipe("voices", recipe), "voices.toml")
+    engine = checkpoint.load(model or checkpoint.BUNDLED, device="cpu")
+    ear = engine.parts.tokenizer
+    if not isinstance(ear, FsqTokenizer):
+        raise TrainingError(f"{engine.spec.name} is no native model: voices are fitted for those.")
+    utterances = load_corpus(work / "corpus")
+    with out.bar("Measuring voices", None) as bar:
+        space = learnt(
+            utterances,
+            genders(data, wanted),
+            wanted,
+            ear,
+            engine.spec.mel,
+            made_by=engine.fingerprint,
+            report=lambda done, total: bar.at(done, f"Measuring voices, {done} of {total}"),
+        )
+    path = (model or Path(checkpoint.__file__).parent / "assets" / checkpoint.BUNDLED) / FILE
+    save_space(space, path)
+    out.note(f"{path}: learnt from {space.speakers} speakers.")

@@ -6,6 +6,8 @@ A shard is a folder with memory-mapped arrays of many utterances laid end to end
   Hz, 0 where unvoiced, four values a mel frame;  `phones.npy` (F,) int16 phone class of each frame,
   or -1 where nobody knows;
 - `utterances.jsonl`: id, set, speaker, text, frames, held out or not; in the order of the arrays.
+
+`sets.json` beside the shards says which folder each set was read from.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import multiprocessing
 import random
 import re
 import shutil
@@ -29,6 +32,7 @@ import soundfile
 import soxr
 
 from voxkit.errors import TrainingError
+from voxkit.files import whole_file
 from voxkit.spec import MelSpec
 
 # Phone classes of the speech tokenizer: silence, then ARPAbet without stress; AX is unstressed AH.
@@ -40,6 +44,7 @@ _CLASS_INDEX = {phone: i for i, phone in enumerate(PHONE_CLASSES)}
 _FLITE_PHONES = {"AXR": "ER", "DX": "T", "EL": "L", "EM": "M", "EN": "N"}
 F0_PER_FRAME = 4
 SHARD_UTTERANCES = 400
+SET_FOLDERS = "sets.json"  # beside the shards: which folder each set was read from
 
 
 @dataclass(frozen=True)
@@ -52,9 +57,9 @@ class SetRecipe:
 
 @dataclass(frozen=True)
 class SyntheticRecipe:
-    """Synthetic speech by an installed program; `flite` is the one that is understood."""
+    """Synthetic speech by an installed program that takes the options of `flite`."""
 
-    program: str
+    program: str  # name or path
     utterances: int
     held_out: int
     voices: tuple[str, ...]
@@ -82,6 +87,7 @@ class Job:
     text: str
     held_out: bool
     clip: str = ""
+    program: str = ""
     voice: str = ""
     formant: float = 1.0  # >1 shortens the vocal tract
     pitch_hz: float = 0.0  # 0 leaves the voice's own
@@ -138,14 +144,26 @@ def synthetic_jobs(
         yield Job(
             f"synthetic-{i:06d}",
             "synthetic",
-            f"{recipe.program}-{name}",
+            f"{Path(recipe.program).name}-{name}",
             source.draw(),
             i < recipe.held_out,
+            program=recipe.program,
             voice=voice,
             formant=round(formant, 4),
             pitch_hz=round(pitch, 1),
             stretch=round(stretch, 4),
         )
+
+
+def find_clip(root: Path, corpus: Path, name: str, clip: str) -> Path:
+    """Return the recording `clip` of the set `name`, in the folder that `corpus` was made from."""
+    path = corpus / SET_FOLDERS
+    folders = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    folder = root / folders.get(name, name) / "clips"
+    found = sorted(p for p in folder.glob("*") if p.stem == clip)
+    if not found:
+        raise TrainingError(f"There is no recording {clip} in {folder}: check --data.")
+    return found[0]
 
 
 def write_shards(jobs: list[Job], out: Path, mel: MelSpec, workers: int) -> Iterator[int]:
@@ -154,7 +172,8 @@ def write_shards(jobs: list[Job], out: Path, mel: MelSpec, workers: int) -> Iter
     names = [f"{group[0].set}-{i:04d}" for i, group in enumerate(groups)]
     todo = [(g, out / n, mel) for g, n in zip(groups, names, strict=True) if not (out / n).exists()]
     yield sum(len(g) for g in groups) - sum(len(g) for g, _, _ in todo)
-    with ProcessPoolExecutor(workers) as pool:
+    # spawned: a fork would copy torch with its threads at work
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         yield from pool.map(_write_shard, *zip(*todo, strict=True)) if todo else ()
 
 
@@ -167,7 +186,7 @@ def _write_shard(jobs: list[Job], folder: Path, mel: MelSpec) -> int:
     arrays: dict[str, list[np.ndarray]] = {"wav": [], "mel": [], "f0": [], "phones": []}
     rows: list[dict[str, Any]] = []
     for job in jobs:
-        made = _synthesise(job, mel.sample_rate) if job.voice else _read(job, mel.sample_rate)
+        made = _synthesise(job, mel.sample_rate) if job.program else _read(job, mel.sample_rate)
         if made is None:
             continue
         wav, segments = made
@@ -192,27 +211,37 @@ def _write_shard(jobs: list[Job], folder: Path, mel: MelSpec) -> int:
 
 
 def _read(job: Job, rate: int) -> tuple[np.ndarray, None] | None:
-    samples, native = soundfile.read(job.clip, dtype="float32", always_2d=True)
+    try:
+        samples, native = soundfile.read(job.clip, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise TrainingError(f"{job.clip} cannot be read ({error}): replace it.") from None
     wav = samples.mean(1)
     if native != rate:
         wav = soxr.resample(wav, native, rate)
-    wav = set_level(trim_silence(wav.astype(np.float32), rate))
+    wav = set_level(trim_silence(wav.astype(np.float32), rate), rate)
     return (wav, None) if len(wav) else None
 
 
 def _synthesise(job: Job, rate: int) -> tuple[np.ndarray, list[tuple[int, float]]] | None:
-    """Run flite and return the waveform with (phone class, end time in s) of every segment."""
+    """Run the program: the waveform and (phone class, end time in s) of every segment."""
     with tempfile.NamedTemporaryFile(suffix=".wav") as file:
-        command = ["flite", "-voice", job.voice]
+        command = [job.program, "-voice", job.voice]
         if job.stretch != 1:
             command += ["--setf", f"duration_stretch={job.stretch}"]
         if job.pitch_hz:
             command += ["--setf", f"int_f0_target_mean={job.pitch_hz}"]
         command += ["-t", job.text, "-psdur", "-o", file.name]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-        samples, native = soundfile.read(file.name, dtype="float32")
+        try:
+            said = subprocess.run(command, capture_output=True, timeout=60, check=True).stdout
+            samples, native = soundfile.read(file.name, dtype="float32")
+        except (OSError, subprocess.SubprocessError, soundfile.LibsndfileError) as error:
+            told = getattr(error, "stderr", None) or str(error).encode()
+            raise TrainingError(
+                f"{job.program} could not say {job.id} ({job.text!r}) with the voice {job.voice}: "
+                f"{' '.join(told.decode(errors='replace').split())[:200]}"
+            ) from None
     segments = []
-    for item in done.stdout.split():
+    for item in said.decode(errors="replace").split():
         name, _, end = item.rpartition(":")
         name = _FLITE_PHONES.get(name.upper(), name.upper())
         if name not in _CLASS_INDEX:
@@ -222,7 +251,7 @@ def _synthesise(job: Job, rate: int) -> tuple[np.ndarray, list[tuple[int, float]
         return None
     wav = soxr.resample(samples, native * job.formant, rate).astype(np.float32)
     wav = _extend_band(wav, rate, native * job.formant / 2, job.id)
-    return set_level(wav), segments
+    return set_level(wav, rate), segments
 
 
 def _extend_band(wav: np.ndarray, rate: int, cutoff: float, seed: str) -> np.ndarray:
@@ -253,11 +282,12 @@ def trim_silence(wav: np.ndarray, rate: int, keep_s: float = 0.1) -> np.ndarray:
     return wav[max(0, loud[0] * hop - margin) : (loud[-1] + 1) * hop + margin]
 
 
-def set_level(wav: np.ndarray, rms: float = 0.08, peak: float = 0.95) -> np.ndarray:
+def set_level(wav: np.ndarray, rate: int, *, rms: float = 0.08, peak: float = 0.95) -> np.ndarray:
     """Scale so that the louder half of the 20 ms frames has `rms`, without exceeding `peak`."""
-    if len(wav) < 480:
+    hop = rate // 50
+    if len(wav) < hop:
         return wav
-    power = (wav[: len(wav) // 480 * 480].reshape(-1, 480) ** 2).mean(1)
+    power = (wav[: len(wav) // hop * hop].reshape(-1, hop) ** 2).mean(1)
     level = float(np.sqrt(power[power >= np.median(power)].mean()))
     scale = min(rms / max(level, 1e-6), peak / max(float(np.abs(wav).max()), 1e-6))
     return (wav * scale).astype(np.float32)
@@ -296,9 +326,6 @@ def build(
     recipe: CorpusRecipe, root: Path, out: Path, mel: MelSpec, workers: int
 ) -> Iterator[tuple[int, int]]:
     """Write every shard that is missing into `out`; yields (done, total) utterances."""
-    out.mkdir(parents=True, exist_ok=True)
-    for partial in out.glob(".partial-*"):
-        shutil.rmtree(partial)
     recorded = list(recorded_jobs(recipe, root))
     synthetic: list[Job] = []
     if recipe.synthetic:
@@ -308,6 +335,12 @@ def build(
                 "[synthetic] from the recipe."
             )
         synthetic = list(_synthetic(recipe, recorded))
+    out.mkdir(parents=True, exist_ok=True)
+    for partial in out.glob(".partial-*"):
+        shutil.rmtree(partial)
+    folders = {s.name: s.folder for s in recipe.sets}
+    with whole_file(out / SET_FOLDERS, force=True) as part:
+        part.write_text(json.dumps(folders, indent=2) + "\n", encoding="utf-8")
     total = len(recorded) + len(synthetic)
     done = 0
     groups = [[j for j in recorded if j.set == s.name] for s in recipe.sets] + [synthetic]

@@ -1,7 +1,7 @@
 """Turns a corpus into what generator and decoder learn from: tokens, aligned phones, voices.
 
-One `.npz` a shard is kept beside the tokenizer's and the speaker encoder's weights, so that a run
-that was stopped goes on where it was.
+One `.npz` a shard is kept, so that a run that was stopped goes on where it was.  It names the
+weights that made it, and is made anew by others.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from voxkit.checkpoint import digest
 from voxkit.modules.fsq import codes_to_tokens
 from voxkit.modules.speaker import SpeakerEncoder
 from voxkit.phonemes import SYMBOLS, LetterReader, Lexicon, phones
@@ -63,11 +64,12 @@ def encode(
     `part` = (i, n) takes every n-th shard from the i-th, for several processes side by side.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    made_by = weights_of(tokenizer, speaker)
     shards = shards_of(utterances)
     for name in list(shards)[part[0] :: part[1]]:
         path = folder / f"{name}.npz"
-        if not path.exists():
-            arrays: dict[str, np.ndarray] = {}
+        if _made_by(path) != made_by:
+            arrays: dict[str, np.ndarray] = {"made_by": np.array(made_by)}
             for i, u in enumerate(shards[name]):
                 for key, value in _encode(u, tokenizer, speaker, mel, letters).items():
                     arrays[f"{i}/{key}"] = value
@@ -75,6 +77,24 @@ def encode(
             np.savez(partial, **arrays)  # type: ignore[arg-type]
             partial.replace(path)
         yield len(shards[name])
+
+
+def weights_of(tokenizer: TokenizerNet, speaker: SpeakerEncoder) -> str:
+    """Return a digest of the weights that decide what `encode` makes."""
+    state = {f"tokenizer.{n}": w.cpu() for n, w in tokenizer.state_dict().items()}
+    return digest(state | {f"speaker.{n}": w.cpu() for n, w in speaker.state_dict().items()})
+
+
+def outdated(folder: Path, made_by: str) -> int:
+    """Count the shards in `folder` that other weights than `made_by` have encoded."""
+    return sum(_made_by(path) != made_by for path in folder.glob("[!.]*.npz"))
+
+
+def _made_by(path: Path) -> str:
+    if not path.exists():
+        return ""
+    with np.load(path) as file:
+        return str(file["made_by"]) if "made_by" in file.files else ""
 
 
 def shards_of(utterances: Sequence[Utterance]) -> dict[str, list[Utterance]]:
@@ -95,8 +115,9 @@ def load_encoded(utterances: Sequence[Utterance], folder: Path) -> list[Encoded]
         with np.load(path) as file:
             rows: list[dict[str, np.ndarray]] = [{} for _ in group]
             for key in file.files:
-                index, _, entry = key.partition("/")
-                rows[int(index)][entry] = file[key]
+                index, inside, entry = key.partition("/")
+                if inside:
+                    rows[int(index)][entry] = file[key]
         for u, row in zip(group, rows, strict=True):
             pieces: list[Piece] = []
             while f"{len(pieces)}/symbols" in row:
@@ -154,7 +175,11 @@ def _encode(
 
 
 def _pieces(ids: np.ndarray, spoken: np.ndarray, silent: np.ndarray) -> Iterator[Piece]:
-    """Cut a long utterance at its pauses; a piece ends in a mark, `,` inside and `.` at the end."""
+    """Cut a long utterance at its pauses; a piece ends in a mark, `,` inside and `.` at the end.
+
+    ids (N,) and, for every mel frame, the position that it speaks and whether it is silent (F,).
+    The pieces leave out nothing that is spoken, even if only for one frame.
+    """
     comma, stop = SYMBOLS.index(","), SYMBOLS.index(".")
     marks = {SYMBOLS.index(m) for m in ",.?!;"}
     word = SYMBOLS.index("_")
@@ -175,14 +200,17 @@ def _pieces(ids: np.ndarray, spoken: np.ndarray, silent: np.ndarray) -> Iterator
                 cuts.append(middle)
     cuts.append(total)
     for start, end in zip(cuts, cuts[1:], strict=False):
-        said = token_symbol[start:end][~token_silent[start:end]]
+        within = slice(2 * start, None if end == total else 2 * end)
+        said = spoken[within][~silent[within]]
         if len(said) == 0:
             continue
-        first, last = int(said.min()), int(said.max())
+        first = int(said.min()) if start else 0
+        last = int(said.max()) if end < total else len(ids) - 1
         while first > 0 and ids[first - 1] == word:
             first -= 1
         symbols = list(ids[first : last + 1])
         follows = int(ids[last + 1]) if last + 1 < len(ids) else word
-        symbols.append(follows if follows in marks else (stop if end == total else comma))
+        if symbols[-1] not in marks:
+            symbols.append(follows if follows in marks else (stop if end == total else comma))
         where = np.clip(token_symbol[start:end] - first, 0, len(symbols) - 1)
         yield Piece(start, np.array(symbols, np.int16), where.astype(np.int16))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,10 +18,11 @@ from torch import Tensor
 from voxkit import checkpoint
 from voxkit.audio import read_audio
 from voxkit.checkpoint import SCALE, digest
-from voxkit.errors import TrainingError
+from voxkit.errors import OutputError, TrainingError
 from voxkit.spec import MelSpec, ModelSpec, to_dict
 from voxkit.train.encode import Encoded
 from voxkit.train.loop import averaged_weights
+from voxkit.train.warm_start import KEPT
 from voxkit.voice import Voice, save_voice
 
 if TYPE_CHECKING:
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
     from voxkit.modules.speaker import SpeakerEncoder
     from voxkit.train.tokenizer import TokenizerNet
 
-_KEPT = {"tokenizer": "encoder.", "speaker": "encoder."}  # what inference needs of these
 _TABLES = ("generator.heard_own", "generator.said_own")  # large and forgiving: stored as int8
+
+
+ClipFinder = Callable[[str, str], Path]  # set and id of an utterance → its recording
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,20 @@ class ExportRecipe:
     reader_speaker: str = ""
 
 
+def check(recipe: ExportRecipe, out: Path, *, force: bool) -> None:
+    """Raise what can be known to be wrong before any work is done."""
+    names = [voice.name for voice in recipe.voices]
+    if recipe.default_voice not in names:
+        raise TrainingError(
+            f"default_voice {recipe.default_voice!r} is none of the recipe's voices: "
+            f"{', '.join(names) or 'there are none'}."
+        )
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out} is no folder: give another --out.")
+    if not force and out.is_dir() and any(out.iterdir()):
+        raise OutputError(f"{out} already exists: use --force to replace the model in it.")
+
+
 def gather(spec: ModelSpec, runs: Path, letters: Path) -> dict[str, Tensor]:
     """Collect the averaged weights of every part by the names that `load` expects.
 
@@ -64,7 +81,7 @@ def gather(spec: ModelSpec, runs: Path, letters: Path) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = {}
     for part in checkpoint.native_modules(spec):
         state = load_file(letters) if part == "letters" else averaged_weights(runs / part)
-        keep = _KEPT.get(part, "")
+        keep = KEPT.get(part, "")
         for name, tensor in state.items():
             if name.startswith(keep):
                 weights[f"{part}.{name.removeprefix(keep)}"] = tensor.detach().half().contiguous()
@@ -81,7 +98,7 @@ def export(
     recipe: ExportRecipe,
     weights: dict[str, Tensor],
     encoded: Sequence[Encoded],
-    corpus: Path,
+    clips: ClipFinder,
     out: Path,
 ) -> None:
     """Write the model folder and its voices; what is there is replaced file by file."""
@@ -99,7 +116,7 @@ def export(
         (partial / "voices").mkdir()
         engine = checkpoint.load(partial, device="cpu")
         for entry in recipe.voices:
-            voice = _voice(engine, entry, encoded, corpus)
+            voice = _voice(engine, entry, encoded, clips)
             save_voice(voice, partial / "voices" / f"{entry.name}.safetensors")
         (out / "voices").mkdir(exist_ok=True)
         for old in (out / "voices").glob("*.safetensors"):
@@ -109,7 +126,9 @@ def export(
                 path.replace(out / path.relative_to(partial))
 
 
-def _voice(engine: Engine, entry: VoiceRecipe, encoded: Sequence[Encoded], corpus: Path) -> Voice:
+def _voice(
+    engine: Engine, entry: VoiceRecipe, encoded: Sequence[Encoded], clips: ClipFinder
+) -> Voice:
     """Clone the clip, then let all of the speaker's recordings say how they sound and speak."""
     mine = [
         e
@@ -124,8 +143,8 @@ def _voice(engine: Engine, entry: VoiceRecipe, encoded: Sequence[Encoded], corpu
             f"The voice {entry.name!r} asks for the clip {entry.clip!r} of "
             f"{entry.speaker}, which is not in the corpus."
         )
-    path = next((corpus / entry.set / "clips").glob(f"{entry.clip}.*"))
-    voice = engine.clone(read_audio(path), name=entry.name, transcript=clip.utterance.text or None)
+    recording = read_audio(clips(entry.set, entry.clip))
+    voice = engine.clone(recording, name=entry.name, transcript=clip.utterance.text or None)
     speaker = np.mean([e.speaker for e in mine], axis=0)
     attributes = dict(voice.attributes)
     attributes |= _median_attributes(engine.spec.mel, mine)

@@ -30,16 +30,15 @@ class GeneratorRecipe:
     attention_late: float  # after half of the steps
     drop_control: float
     repeats: dict[str, int]  # how often an epoch shows each set
-    steps: int  # those of the loop, for the schedule of the attention loss
 
 
 class GeneratorTask:
     """Batches of pieces of similar length."""
 
     def __init__(
-        self, spec: ModelSpec, recipe: GeneratorRecipe, encoded: Sequence[Encoded]
+        self, spec: ModelSpec, recipe: GeneratorRecipe, encoded: Sequence[Encoded], steps: int
     ) -> None:
-        self.spec, self.recipe = spec, recipe
+        self.spec, self.recipe, self.steps = spec, recipe, steps
         self.model = PhoneLm(spec.generator, spec.tokenizer, len(SYMBOLS), spec.speaker.embedding)
         self.items: list[tuple[Encoded, Piece]] = []
         self.held_out: list[tuple[Encoded, Piece]] = []
@@ -66,7 +65,7 @@ class GeneratorTask:
             self._order = self._batches(np.random.default_rng([7, epoch]))
             self._epoch = epoch
         rows = [self.items[i] for i in self._order[min(index, len(self._order) - 1)]]
-        late = step > self.recipe.steps // 2
+        late = step > self.steps // 2
         weight = self.recipe.attention_late if late else self.recipe.attention
         noise = 0.3 if step < 200 else self.recipe.token_noise
         cross_entropy, attention = self._losses(rows, draw, noise)

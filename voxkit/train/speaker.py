@@ -29,6 +29,7 @@ class SpeakerRecipe:
     frames: int
     margin: float  # radians
     scale: float
+    learn_whole: tuple[str, ...] = ()  # sets whose held-out speech is learnt too
 
 
 class SpeakerNet(nn.Module):
@@ -55,7 +56,7 @@ class SpeakerTask:
         self.held_out: list[Utterance] = []
         for u in utterances:
             if u.frames >= recipe.frames:
-                if u.held_out and u.set != "librispeech_manyspk":
+                if u.held_out and u.set not in recipe.learn_whole:
                     self.held_out.append(u)
                 else:
                     self.groups.setdefault(u.speaker, []).append(u)
@@ -75,7 +76,8 @@ class SpeakerTask:
         for index in picks:
             group = self.groups[self.names[index]]
             u = group[int(rng.integers(len(group)))]
-            size = int(rng.integers(self.recipe.frames // 2, self.recipe.frames + 1))
+            shortest = (self.recipe.frames + 1) // 2
+            size = int(rng.integers(shortest, self.recipe.frames + 1))
             start = int(rng.integers(u.frames - size + 1))
             crop = u.mel[start : start + size].astype(np.float32)
             crop = np.concatenate([crop] * 2)[: self.recipe.frames]  # a short one repeats itself

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from voxkit.files import whole_file
 from voxkit.modules.fsq import FsqEncoder, codes_to_tokens
 from voxkit.modules.temporal import TemporalBlock
 from voxkit.phonemes import LetterReader, Lexicon, phones
@@ -158,7 +159,12 @@ class TokenizerTask:
                 if path is not None:
                     self.labels[u.id] = states.classes[path].astype(np.int16)
         self.model.train()
-        np.savez(self.folder / "labels.npz", **self.labels)  # type: ignore[arg-type]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (
+            whole_file(self.folder / "labels.npz", force=True) as part,
+            part.open("wb") as file,
+        ):
+            np.savez(file, **self.labels)  # type: ignore[arg-type]
 
     def _batch(self, rng: np.random.Generator) -> tuple[Tensor, ...]:
         size = self.recipe.frames
