@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from voxkit import catalogue
 from voxkit.errors import ModelError
 from voxkit.families import read_spec
+from voxkit.precision import Precision, chosen
 from voxkit.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -65,13 +66,17 @@ def load(
     threads: int | None = None,
     offline: bool = False,
     compat: bool = False,
+    dtype: str = "auto",
+    quantize: str | None = None,
     watcher: Watcher | None = None,
 ) -> Engine:
     """Load a model by name, folder or hub id, on `device` auto, cpu or cuda, with CPU `threads`.
 
     A hub model that is not on this machine is fetched first, unless `offline`; `watcher` is told of
-    it.  `compat` follows the quirks of a family's public implementation.  Raises `ModelError` in
-    one sentence for an unknown, absent or damaged model.
+    it.  `compat` follows the quirks of a family's public implementation, in float32 unless asked.
+    `dtype` auto, fp32 or bf16 and `quantize` int8 or int4 say how weights are kept: auto is bf16
+    where the device is fast at it.  Raises `ModelError` in one sentence for an unknown, absent or
+    damaged model.
     """
     from voxkit.download import Unwatched
 
@@ -80,15 +85,21 @@ def load(
     family = catalogue.family_of(folder)
     import torch
 
+    from voxkit.modules.linears import fast_kind
+
     if threads is not None:
         torch.set_num_threads(threads)
+    place = _device(device)
+    if compat and dtype == "auto":
+        dtype = "fp32"
+    precision = chosen(dtype, quantize, fast=fast_kind(place), on_cpu=place.type == "cpu")
     if family in ("cosyvoice2", "cosyvoice3"):
         made = partial(_convert, str(model), watcher)
-        return _load_cosyvoice(folder, family, made, _device(device), compat)
+        return _load_cosyvoice(folder, family, made, place, precision, compat)
     spec = read_spec(folder / "config.json")
     if not isinstance(spec, ModelSpec):
         raise ModelError(f"{folder / 'config.json'} is of the {spec.family} family without files.")
-    return _load_native(spec, folder, _device(device))
+    return _load_native(spec, folder, place, precision)
 
 
 def _find(model: str | Path, offline: bool, watcher: Watcher) -> Path:
@@ -127,6 +138,7 @@ def _load_cosyvoice(
     family: str,
     convert: Callable[[Path, Path], None],
     device: torch.device,
+    precision: Precision,
     compat: bool,
 ) -> Engine:
     """Build the CosyVoice family, converting its weights the first time."""
@@ -134,7 +146,7 @@ def _load_cosyvoice(
     from voxkit.engine import Engine, Parts
 
     converted = conversion.converted(folder, family, convert, version=cosyvoice.CONVERTER_VERSION)
-    made = cosyvoice.load(folder, converted, device=device, compat=compat)
+    made = cosyvoice.load(folder, converted, device=device, precision=precision, compat=compat)
     parts = Parts(made.frontend, made.tokenizer, made.generator, made.decoder, made.vocoder)
     return Engine(
         made.spec,
@@ -157,13 +169,16 @@ def _device(name: str) -> torch.device:
         raise ModelError(f"There is no device {name!r}: give auto, cpu or cuda.") from None
 
 
-def _load_native(spec: ModelSpec, folder: Path, device: torch.device) -> Engine:
+def _load_native(
+    spec: ModelSpec, folder: Path, device: torch.device, precision: Precision
+) -> Engine:
     """Build the native family from `model.safetensors`."""
     import torch
 
     from voxkit.decoder import FlowDecoder, VocosVocoder
     from voxkit.engine import Engine, Parts
     from voxkit.generator import PhoneFrontend, PhoneGenerator
+    from voxkit.modules.linears import pack
     from voxkit.phonemes import Lexicon
     from voxkit.tokenizer import FsqTokenizer
 
@@ -173,11 +188,12 @@ def _load_native(spec: ModelSpec, folder: Path, device: torch.device) -> Engine:
         modules = native_modules(spec)
     for name, module in modules.items():
         fill(module, weights, name, path, device)
-    vocoder = modules["vocoder"]
+    vocoder, reader = modules["vocoder"], _reader(spec, weights, path, device)
+    pack(modules["decoder"], precision.decoder)
     parts = Parts(
         frontend=PhoneFrontend(spec.text, Lexicon.bundled(), modules["letters"]),  # type: ignore[arg-type]
         tokenizer=FsqTokenizer(spec, modules["tokenizer"], modules["speaker"], vocoder),  # type: ignore[arg-type]
-        generator=PhoneGenerator(spec, modules["generator"], _reader(spec, weights, path, device)),  # type: ignore[arg-type]
+        generator=PhoneGenerator(spec, modules["generator"], reader, precision.generator),  # type: ignore[arg-type]
         decoder=FlowDecoder(spec, modules["decoder"]),  # type: ignore[arg-type]
         vocoder=VocosVocoder(spec, vocoder),  # type: ignore[arg-type]
     )

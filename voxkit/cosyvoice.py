@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -24,8 +25,9 @@ from voxkit.catalogue import OWN_SPEC, unreadable
 from voxkit.cosyvoice_front import BpeText, OnnxSpeaker, OnnxTokenizer
 from voxkit.cosyvoice_spec import ConformerSpec, CosyVoiceSpec, UnetSpec
 from voxkit.cosyvoice_weights import Names, flow_names, hift_names, lm_names, read_weights
-from voxkit.errors import ModelError
+from voxkit.errors import ModelError, OutputError
 from voxkit.families import read_spec
+from voxkit.files import whole_file
 from voxkit.generator import wanted_sampling
 from voxkit.modules.encoded_flow import EncodedFlow, FlowDecoder, FlowState, grown_hop, hops
 from voxkit.modules.hift import Hift
@@ -37,12 +39,14 @@ from voxkit.modules.hift_stream import (
     HiftState,
     HiftVocoder,
 )
+from voxkit.modules.linears import compress, install
 from voxkit.modules.ras import multinomial, repetition_aware
 from voxkit.modules.spectral import log_mel, resample
 from voxkit.modules.speech_lm import Choose, SpeechLm, shorten_silences, speak, speak_streamed
 from voxkit.options import Options
+from voxkit.precision import FULL, Kind, Precision
 from voxkit.prosody import NATURAL, Pitch, measure
-from voxkit.reference import reference_clip
+from voxkit.reference import Clip, reference_clip
 from voxkit.spec import without_quirks
 from voxkit.voice import Description, Voice
 
@@ -103,7 +107,14 @@ def convert(folder: Path, target: Path, done: Callable[[int], None] = lambda siz
         done((folder / file).stat().st_size)
 
 
-def load(folder: Path, converted: Path, *, device: torch.device, compat: bool = False) -> CosyVoice:
+def load(
+    folder: Path,
+    converted: Path,
+    *,
+    device: torch.device,
+    precision: Precision = FULL,
+    compat: bool = False,
+) -> CosyVoice:
     """Load a hub folder whose weights `convert` wrote to `converted`.
 
     The ONNX files are opened when a voice is made, so a folder without them can speak.
@@ -111,8 +122,9 @@ def load(folder: Path, converted: Path, *, device: torch.device, compat: bool = 
     spec = spec_of(folder)
     if not compat:
         spec = without_quirks(spec)
+    kinds = {"generator": precision.generator, "decoder": precision.decoder}
     filled = {
-        part: _fill(network, converted / f"{part}.safetensors", device)
+        part: _fill(network, converted, part, device, kinds.get(part, Kind.fp32))
         for part, (network, _, _) in networks(spec).items()
     }
     lm, flow, hift = (filled[part] for part in ("generator", "decoder", "vocoder"))
@@ -135,16 +147,33 @@ def fingerprint(spec: CosyVoiceSpec) -> str:
     return f"{spec.family}:{Path(spec.tokenizer.file).stem}"
 
 
-def _fill(network: nn.Module, file: Path, device: torch.device) -> nn.Module:
-    """Put memory-mapped weights into a network."""
+def _fill(
+    network: nn.Module, folder: Path, part: str, device: torch.device, kind: Kind
+) -> nn.Module:
+    """Put memory-mapped weights into a network, those of large linear layers as `kind`.
+
+    What `kind` makes of them is written beside them the first time.
+    """
+    weights = _weights(folder / f"{part}.safetensors")
+    if kind != Kind.fp32:
+        small = folder / f"{part}.{kind}.safetensors"
+        if not small.is_file():
+            unwritable = (OutputError, OSError, SafetensorError)  # which only costs time and memory
+            with suppress(*unwritable), whole_file(small, force=True) as path:
+                save_file(compress(weights, network, kind), path)
+        weights = _weights(small) if small.is_file() else compress(weights, network, kind)
+    install(network, {name: w.to(device) for name, w in weights.items()}, kind)
+    return network
+
+
+def _weights(file: Path) -> dict[str, Tensor]:
+    """Map a safetensors file into memory."""
     try:
-        weights = load_file(file)
+        return load_file(file)
     except FileNotFoundError:
         raise ModelError(f"{file} is missing: convert the model again.") from None
     except SafetensorError as error:
         raise ModelError(f"{file} is damaged ({error}): delete its folder.") from None
-    network.load_state_dict(weights, assign=True)
-    return network.to(device).eval().requires_grad_(False)
 
 
 class ReferenceReader:
@@ -166,7 +195,7 @@ class ReferenceReader:
     def clip(self, audio: Audio, *, whole: bool) -> Audio:
         """Return what of a recording a voice is made of; all of its speech where `whole`."""
         if self.spec.tokenizer.quirks.takes_recording_as_it_is:
-            return audio
+            return audio.recording or audio if isinstance(audio, Clip) else audio
         return reference_clip(audio, whole=whole)
 
     def encode(self, audio: Audio) -> np.ndarray:

@@ -8,14 +8,15 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from voxkit.errors import TextError
+from voxkit.modules.linears import linear, pack
 from voxkit.modules.phone_lm import PhoneLm
 from voxkit.modules.ras import Draw, multinomial, repetition_aware
 from voxkit.modules.transformer import Cache
 from voxkit.options import Options
 from voxkit.phonemes import GIVEN, SYMBOLS, LetterReader, Lexicon, phone_count, phones
+from voxkit.precision import Kind
 from voxkit.prosody import controls
 from voxkit.spec import ModelSpec, PhoneTextSpec, SamplingSpec
 from voxkit.text import Script, Sentence, TextStream, prepare
@@ -103,11 +104,22 @@ class PhoneSource:
 class PhoneGenerator:
     """Samples from the token LM."""
 
-    def __init__(self, spec: ModelSpec, model: PhoneLm, reader: Manner | None = None) -> None:
-        """With a `reader`, text is read in that manner whatever the voice; else in the voice's."""
+    def __init__(
+        self,
+        spec: ModelSpec,
+        model: PhoneLm,
+        reader: Manner | None = None,
+        kind: Kind = Kind.fp32,
+    ) -> None:
+        """With a `reader`, text is read in that manner whatever the voice; else in the voice's.
+
+        `model` is the generator's from now on, and its weights are kept as `kind`.
+        """
         self.spec, self.model, self.reader = spec, model, reader
         with torch.no_grad():
-            self.heard, self.said = (table.contiguous() for table in model.tables())
+            self.heard, said = (table.contiguous() for table in model.tables())
+        self.head = linear(said, kind)
+        pack(model.transformer, kind)
 
     def bounds(self, text_ids: tuple[int, ...]) -> tuple[int, int]:
         """Return the fewest and the most speech tokens that may say text ids (N,)."""
@@ -189,14 +201,14 @@ class PhoneGenerator:
         hidden, cache = self.model.start(speaker, values, given, symbols)
         if heard:
             return self._next(heard, cache)
-        return F.linear(hidden[0], self.said).float().cpu(), cache
+        return self.head(hidden)[0].float().cpu(), cache
 
     @torch.inference_mode()
     def _next(self, tokens: Sequence[int], cache: Cache) -> tuple[Tensor, Cache]:
         """Hear tokens → logits (K + 1,) on CPU of the one after them, the cache."""
         x = self.heard[torch.tensor(tokens, device=self.heard.device)][None]
         hidden, cache = self.model.transformer(x, cache)
-        return F.linear(hidden[0, -1], self.said).float().cpu(), cache
+        return self.head(hidden[:, -1])[0].float().cpu(), cache
 
     @torch.inference_mode()
     def _draw(

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from voxkit.modules.linears import Bf16Linear, Kind, compress, fast_kind, install, pack, packable
+from voxkit.modules.linears import Bf16Linear, compress, fast_kind, install, pack, packable
+from voxkit.precision import Kind
 
 # Of the output's size.  bf16 keeps 8 bits of every factor, int8 about 7 of the largest in a row
 # and of the largest input, int4 a sixteenth of the range of 32 neighbours.

@@ -8,24 +8,16 @@ The unpacked network is the plain path that they are tested against.
 from __future__ import annotations
 
 import warnings
-from enum import StrEnum
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from voxkit.precision import Kind
+
 GROUP = 32  # neighbouring int4 weights that share a scale and a lowest value
 SMALLEST = 2**14  # weights of a layer that is worth packing: below, calling it is what takes time
 SCALE, LOWEST = ".scale", ".lowest"  # beside a packed weight's name
-
-
-class Kind(StrEnum):
-    """How the weights of linear layers are kept."""
-
-    fp32 = "fp32"
-    bf16 = "bf16"
-    int8 = "int8"
-    int4 = "int4"
 
 
 def fast_kind(device: torch.device) -> Kind:
@@ -142,6 +134,15 @@ def install(network: nn.Module, weights: dict[str, Tensor], kind: Kind) -> None:
         network.set_submodule(name, _layer(weight, rest, key, bias))
     network.load_state_dict(rest, assign=True)
     network.eval().requires_grad_(False)
+
+
+def linear(weight: Tensor, kind: Kind) -> nn.Module:
+    """Return the layer of `kind` that multiplies by weight (N, K)."""
+    with torch.device("meta"):
+        layer = nn.Sequential(nn.Linear(weight.shape[1], weight.shape[0], bias=False))
+    layer.load_state_dict({"0.weight": weight}, assign=True)
+    pack(layer.requires_grad_(False), kind)
+    return layer[0]
 
 
 def pack(network: nn.Module, kind: Kind) -> None:

@@ -59,7 +59,7 @@ class SpeechLm(nn.Module):
     def step(self, x: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
         """Read x (1, N, D) → logits (K,) of what follows, on CPU in float32, and the cache."""
         hidden, cache = self.transformer(x, cache)
-        return self.head(hidden[0, -1]).float().cpu(), cache
+        return self.head(hidden[:, -1])[0].float().cpu(), cache
 
     def _indices(self, ids: Sequence[int]) -> Tensor:
         return torch.tensor([list(ids)], dtype=torch.long, device=self.speech.weight.device)

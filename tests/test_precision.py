@@ -1,0 +1,110 @@
+"""Which kinds of weights a call gets, and that every kind speaks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from tiny_cosyvoice import FAMILIES, hub_folder, voice
+
+from voxkit import checkpoint, cosyvoice
+from voxkit.errors import ModelError
+from voxkit.modules import linears
+from voxkit.options import Options
+from voxkit.precision import Kind, Precision, chosen
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    "dtype, quantize, fast, expected",
+    [
+        ("auto", None, Kind.bf16, Precision(Kind.bf16, Kind.bf16)),
+        ("auto", None, Kind.fp32, Precision()),
+        ("fp32", None, Kind.bf16, Precision()),
+        ("bf16", None, Kind.fp32, Precision(Kind.bf16, Kind.bf16)),
+        ("auto", "int8", Kind.bf16, Precision(Kind.int8, Kind.bf16)),
+        ("fp32", "int4", Kind.bf16, Precision(Kind.int4, Kind.fp32)),
+    ],
+)
+def test_only_the_generator_is_quantised_and_auto_follows_the_machine(
+    dtype: str, quantize: str | None, fast: Kind, expected: Precision
+) -> None:
+    assert chosen(dtype, quantize, fast=fast, on_cpu=True) == expected
+
+
+def test_an_unknown_precision_is_refused_in_one_sentence() -> None:
+    with pytest.raises(ModelError, match="no precision 'fp8': use auto or fp32 or bf16"):
+        checkpoint.load(dtype="fp8")
+    with pytest.raises(ModelError, match="no precision 'int2': use int8 or int4"):
+        checkpoint.load(quantize="int2")
+
+
+def test_quantised_weights_are_refused_on_a_gpu() -> None:
+    with pytest.raises(ModelError, match="int8 weights are for a CPU"):
+        chosen("auto", "int8", fast=Kind.bf16, on_cpu=False)
+
+
+@pytest.mark.parametrize("precision", [("bf16", None), ("fp32", "int8"), ("bf16", "int4")])
+def test_the_native_model_speaks_in_every_precision(
+    precision: tuple[str, str | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linears, "SMALLEST", 1)
+    folder = tiny.folder(tmp_path / "model")
+    dtype, quantize = precision
+    engine = checkpoint.load(folder, device="cpu", dtype=dtype, quantize=quantize)
+    assert not linears.packable(engine.parts.generator.model.transformer)  # type: ignore[attr-defined]
+    spoken = engine.speak("Hello there.", tiny.voice(made_by=engine.fingerprint), Options(seed=0))
+    assert spoken.seconds > 0
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", [Kind.bf16, Kind.int8, Kind.int4])
+def test_a_hub_model_keeps_its_smaller_weights_on_disk(
+    family: str, kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linears, "SMALLEST", 1)
+    hub, converted = hub_folder(tmp_path / "hub", family), tmp_path / "converted"
+    converted.mkdir()
+    cosyvoice.convert(hub, converted)
+    plain = cosyvoice.load(hub, converted, device=CPU)
+    precision = Precision(kind, Kind.bf16)
+    first = cosyvoice.load(hub, converted, device=CPU, precision=precision)
+    kept = converted / f"generator.{kind}.safetensors"
+    assert kept.stat().st_size < 0.9 * (converted / "generator.safetensors").stat().st_size
+    written = kept.stat().st_mtime_ns
+    again = cosyvoice.load(hub, converted, device=CPU, precision=precision)
+    assert kept.stat().st_mtime_ns == written
+    ids, who = plain.frontend.ids("hello world"), voice(plain.spec)
+    said = [list(m.generator.tokens(ids, who, Options(), tiny.seeded(0))) for m in (first, again)]
+    assert said[0] == said[1]
+    mels = []
+    for model in (plain, first):
+        state = model.decoder.seed(model.decoder.init_state(who, Options()), tiny.seeded(1))
+        mels.append(model.decoder.decode(torch.arange(20), state, True)[0])
+    # bf16 keeps 8 bits; a few layers and steps of the flow pass each rounding on
+    assert float((mels[0] - mels[1]).norm() / mels[0].norm()) < 0.05
+
+
+def test_weights_that_cannot_be_kept_on_disk_are_used_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linears, "SMALLEST", 1)
+    hub, converted = hub_folder(tmp_path / "hub", FAMILIES[0]), tmp_path / "converted"
+    converted.mkdir()
+    cosyvoice.convert(hub, converted)
+
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cosyvoice, "save_file", full)
+    model = cosyvoice.load(hub, converted, device=CPU, precision=Precision(Kind.int8))
+    assert sorted(p.name for p in converted.iterdir()) == [
+        "decoder.safetensors",
+        "generator.safetensors",
+        "vocoder.safetensors",
+    ]
+    ids, who = model.frontend.ids("hello"), voice(model.spec)
+    assert list(model.generator.tokens(ids, who, Options(), tiny.seeded(0)))
