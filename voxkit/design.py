@@ -25,7 +25,8 @@ from voxkit.voice_wish import Wish
 SAMPLE = "The boat came in with the tide, and everyone went down to see who was on board."
 _CENTRE_HZ = 146.0  # between the medians of men and women
 _PITCH_FACTORS = (0.6, 1.8)  # beyond, the vocoder's filters no longer fit their source
-_PITCH_NOISE_ST, _RATE_NOISE = 0.5, 0.04  # by which voices of one description differ
+# By which voices of one description differ.
+_PITCH_NOISE_ST, _RATE_NOISE, _FORMANT_NOISE = 0.7, 0.04, 0.06
 _ST = math.log(2) / 12
 _STREAM = 0x766F6963  # keeps these draws apart from those of speech with the same seed
 
@@ -70,6 +71,7 @@ def drawn(wish: Wish, space: VoiceSpace, mel: MelSpec, *, seed: int, name: str) 
         pitch += ((wish.pitch_st or 0.0) + _PITCH_NOISE_ST * float(rng.standard_normal())) * _ST
         wanted["pitch_hz"] = (pitch - middle) / spread
     rate = wish.rate * math.exp(_RATE_NOISE * float(rng.standard_normal()))
+    formants = wish.formants * math.exp(_FORMANT_NOISE * float(rng.standard_normal()))
     person = space.draw(gender, wanted, rng)
     return Voice(
         name=name,
@@ -83,6 +85,7 @@ def drawn(wish: Wish, space: VoiceSpace, mel: MelSpec, *, seed: int, name: str) 
             "energy_db": person.traits["energy_db"],
         },
         rate_factor=min(max(rate, 0.4), 2.5),
+        formant_factor=min(max(formants, 0.8), 1.25),
         tokens=np.zeros(0, np.int64),
         mel=np.zeros((mel.bins, 0), np.float32),
         speaker=person.speaker,

@@ -16,7 +16,7 @@ _QUIET_DB, _LOUD_DB = -40.0, -6.0  # dBFS of speech
 _LEAST_SNR_DB, _LEAST_SPEECH_S, _LEAST_BANDWIDTH_HZ = 20.0, 3.0, 5_500
 _MOST_CLIPPED = 0.002  # share of the speech
 _TURN_S, _MOST_TURNS = 1.6, 40  # of speech that is heard at a time, for a second speaker
-_STRANGER = 0.5  # similarity below which two turns are of two people: one scores 0.75 to 0.9
+_STRANGER = 0.4  # similarity below which two turns are of two people: one scores 0.6 to 0.9
 
 
 @dataclass(frozen=True)

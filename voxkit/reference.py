@@ -31,6 +31,16 @@ class Clip(Audio):
     recording: Audio | None = None  # all of it
 
 
+def fits_whole(phrases: np.ndarray) -> bool:
+    """Tell whether a recording with speech in `phrases` (P, 2) is short enough to be used whole."""
+    return int(phrases[-1, 1] - phrases[0, 0]) <= _room(LONGEST_WHOLE_S)
+
+
+def _room(longest_s: float) -> int:
+    """Return how many frames of speech go into a clip of that length."""
+    return int((longest_s - _LEAD_S - _TAIL_S) / _FRAME_S)
+
+
 def reference_clip(audio: Audio, *, whole: bool = False, phrases: np.ndarray | None = None) -> Clip:
     """Return the stretch of a recording to clone from, at most `LONGEST_S` long.
 
@@ -60,7 +70,7 @@ def reference_clip(audio: Audio, *, whole: bool = False, phrases: np.ndarray | N
             f"The reference holds {held} speech: give at least 1 s of it, better 5 to 10 s."
         )
     longest = LONGEST_WHOLE_S if whole else LONGEST_S
-    room = int((longest - _LEAD_S - _TAIL_S) / _FRAME_S)
+    room = _room(longest)
     span = int(phrases[-1, 1] - phrases[0, 0])
     if whole and span > room:
         raise AudioError(
@@ -76,6 +86,12 @@ def reference_clip(audio: Audio, *, whole: bool = False, phrases: np.ndarray | N
     silence = np.zeros(max(0, last * hop + tail - min(end, len(samples))), np.float32)
     made = np.concatenate([clip * np.float32(gain), silence])
     return Clip(made, rate, first * _FRAME_S, last * _FRAME_S, audio)
+
+
+def loud_phrases(audio: Audio) -> np.ndarray:
+    """Return where a recording is loud, as stretches (P, 2) in frames of 10 ms."""
+    samples = audio.samples - audio.samples.mean(dtype=np.float64).astype(np.float32)
+    return _phrases(_levels_db(samples, round(audio.sample_rate * _FRAME_S)))
 
 
 def _levels_db(samples: np.ndarray, hop: int) -> np.ndarray:

@@ -26,6 +26,7 @@ class Mark:
     traits: Mapping[str, float] = field(default_factory=dict)
     rate: float = 1.0  # factor
     pitch_hz: float | None = None
+    formants: float = 1.0  # factor; children have short vocal tracts
 
 
 _OLD = {"clearness_db": -0.8, "brightness_db": -0.3}
@@ -33,9 +34,9 @@ _YOUNG = {"clearness_db": 0.6, "brightness_db": 0.4}
 _MARKS = (
     Mark("man, male, gentleman, guy, masculine, he, 男, 男人, 男声, 男性", "male"),
     Mark("woman, female, lady, feminine, she, 女, 女人, 女声, 女性", "female"),
-    Mark("boy, 男孩", "male", _YOUNG, 1.05, 230.0),
-    Mark("girl, 女孩", "female", _YOUNG, 1.05, 250.0),
-    Mark("child, kid, 孩子, 小孩", "female", _YOUNG, 1.05, 260.0),
+    Mark("boy, 男孩", "male", _YOUNG, 1.05, 230.0, 1.15),
+    Mark("girl, 女孩", "female", _YOUNG, 1.05, 250.0, 1.08),
+    Mark("child, kid, 孩子, 小孩", "female", _YOUNG, 1.05, 260.0, 1.1),
     Mark("grandmother, grandma, granny, 老奶奶", "female", _OLD, 0.92),
     Mark("grandfather, grandpa, 老爷爷", "male", _OLD, 0.92),
     Mark("old, elderly, aged, 老人, 老", None, _OLD, 0.92),
@@ -64,6 +65,7 @@ class Wish:
     pitch_st: float | None  # semitones from the middle of the gender
     pitch_hz: float | None  # exactly, wherever the middle is
     rate: float  # factor of the usual rate
+    formants: float  # factor of the usual resonances
     understood: tuple[tuple[str, str], ...]  # (phrase, its effect)
     styles: tuple[str, ...]  # understood, but a way of speaking and no voice
     ignored: tuple[str, ...]
@@ -99,6 +101,7 @@ def read_wish(words: str) -> Wish:
         pitch_st=settings.get("pitch_st"),
         pitch_hz=pitch_hz,
         rate=min(max(settings.get("rate", 1.0) * reading.rate, 0.4), 2.5),
+        formants=reading.formants,
         understood=style.understood
         + tuple(reading.understood)
         + (((hertz[0], "pitch"),) if hertz else ()),
@@ -119,7 +122,7 @@ class _Reading:
     def __init__(self) -> None:
         self.gender: Gender | None = None
         self.traits: dict[str, float] = {}
-        self.rate = 1.0
+        self.rate = self.formants = 1.0
         self.pitch_hz: float | None = None
         self.understood: list[tuple[str, str]] = []
         self.ignored: list[str] = []
@@ -155,6 +158,7 @@ class _Reading:
             self.gender = mark.gender
         if strength > 0:
             self.rate *= mark.rate**strength
+            self.formants = max(self.formants, mark.formants)
             self.pitch_hz = mark.pitch_hz or self.pitch_hz
         self.add({name: strength * value for name, value in mark.traits.items()})
         self.understood.append((phrase, mark.words.split(",")[0]))

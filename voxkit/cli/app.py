@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from voxkit import __version__
-from voxkit.cli import batch, clone, models, speak, styles, verify, voices
+from voxkit.cli import batch, clone, convert, design, models, speak, styles, verify, voices
 from voxkit.cli.output import Output, close_quietly
 from voxkit.errors import VoxkitError
 
@@ -99,6 +99,9 @@ app.command("speak")(speak.speak)
 app.command("batch")(batch.batch)
 app.command("clone")(clone.clone)
 voices.app.command("check")(clone.check)
+voices.app.command("describe")(design.describe)
+app.command("design")(design.design)
+app.command("convert")(convert.convert)
 app.command("describe")(styles.describe)
 app.command("verify")(verify.verify)
 app.add_typer(voices.app, name="voices")

@@ -79,7 +79,7 @@ def clone(
         )
     found = [
         cloning.prepared(label, audio, words[i] if words else None)
-        for i, (label, audio) in enumerate(_read(recordings, out))
+        for i, (label, audio) in enumerate(read_recordings(recordings, out))
     ]
     make_library()
     flags.check_place(path, force=force)
@@ -136,7 +136,7 @@ def check(
     from voxkit import checkpoint, cloning
 
     out = Output(quiet, json)
-    ((label, audio),) = _read([recording], out)
+    ((label, audio),) = read_recordings([recording], out)
     found = cloning.prepared(label, audio, None)
     with out.bar("Listening", None):
         report = found.report(_listener(checkpoint.load(flags.DEFAULT_MODEL, device="cpu")))
@@ -165,7 +165,7 @@ def told(label: str, report: Report) -> Iterator[str]:
         yield f"  {advice}"
 
 
-def _read(paths: list[Path], out: Output) -> Iterator[tuple[str, Audio]]:
+def read_recordings(paths: list[Path], out: Output) -> Iterator[tuple[str, Audio]]:
     """Read recordings, of each no more than is looked at.  Raises `AudioError`."""
     import numpy as np
 
