@@ -231,6 +231,12 @@ def test_a_recipe_gives_the_same_weights_every_time(place: Place) -> None:
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
+def test_the_letters_take_as_many_steps_as_asked_for(place: Place) -> None:
+    result = place.train("letters", "--steps", "2")
+    assert result.status == 0 and "letters.safetensors is ready" in result.err
+    assert steps_of(place.work / "letters") == [1, 2]
+
+
 def test_training_leaves_the_random_numbers_of_the_process_alone(place: Place) -> None:
     place.train("corpus")
     before = torch.random.get_rng_state()

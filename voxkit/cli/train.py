@@ -210,7 +210,10 @@ def corpus(
 
 @app.command("letters")
 def letters(
-    work: WorkFlag = _WORK, recipe: RecipeFlag = None, quiet: flags.QuietFlag = False
+    work: WorkFlag = _WORK,
+    recipe: RecipeFlag = None,
+    steps: StepsFlag = None,
+    quiet: flags.QuietFlag = False,
 ) -> None:
     """Train the letter-to-sound network on the bundled dictionary."""
     from voxkit.train.letters import read_recipe, train_letters
@@ -218,6 +221,8 @@ def letters(
     out = Output(quiet)
     packaged = Path(str(resources.files("voxkit"))) / "train/recipes/letters.toml"
     wanted = read_recipe(recipe or packaged)
+    if steps:
+        wanted = dataclasses.replace(wanted, loop=dataclasses.replace(wanted.loop, steps=steps))
     work.mkdir(parents=True, exist_ok=True)
     with out.bar("Training the letters", wanted.steps) as bar:
         train_letters(
@@ -225,6 +230,7 @@ def letters(
             work / "letters.safetensors",
             progress=lambda step, loss: bar.at(step + 1, f"Training the letters, loss {loss:.3f}"),
         )
+    out.note(f"{work / 'letters.safetensors'} is ready.")
 
 
 def _part(name: str, words: str) -> None:
