@@ -119,6 +119,17 @@ class Style:
 FIELDS = (*LIMITS, *CHOICES)
 NEUTRAL = Style()
 
+
+def tell_all(style: Style) -> str:
+    """Say all settings of a style in one line, an emotion with its strength beside it."""
+    found = style.settings()
+    strength = found.pop("emotion_strength", None)
+    parts = {name: tell(name, value) for name, value in found.items()}
+    if strength is not None:
+        parts["emotion"] += f" ({tell('emotion_strength', strength)})"
+    return ", ".join(parts.values()) or "nothing out of the ordinary"
+
+
 Emphasis = Literal["reduced", "none", "moderate", "strong"]
 # What emphasis does to a model that has no token for it: (rate, loudness in dB).
 EMPHASIS: dict[Emphasis, tuple[float, float]] = {

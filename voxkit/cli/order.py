@@ -108,6 +108,11 @@ class Replay:
         rate = self.made.sample_rate if sample_rate is None else sample_rate
         return Order(text, reading, self.made.options, self.made.style, rate)
 
+    def record(self, wanted: flags.Record) -> flags.Record:
+        """Return what the new file tells: no text where the old one told none."""
+        untold = self.made.text is None and wanted is flags.Record.text
+        return flags.Record.facts if untold else wanted
+
     def request(self, request: Request) -> Request:
         """Return the flags with the file's model, unless another was asked for."""
         model = self.made.model if request.model == flags.DEFAULT_MODEL else request.model

@@ -18,7 +18,7 @@ from voxkit.errors import VoxkitError
 from voxkit.markup import Piece, parse, pronounce
 from voxkit.options import Options
 from voxkit.pronunciation import Pronunciation, read_lexicon
-from voxkit.style import NEUTRAL, Style, tell
+from voxkit.style import NEUTRAL, Style, tell_all
 
 if TYPE_CHECKING:
     from voxkit.engine import Engine
@@ -47,6 +47,8 @@ class Request:
     model: flags.ModelFlag = flags.DEFAULT_MODEL
     device: flags.DeviceFlag = flags.Device.auto
     threads: flags.ThreadsFlag = None
+    dtype: flags.DtypeFlag = flags.Dtype.auto
+    quantize: flags.QuantizeFlag = None
     offline: flags.OfflineFlag = False
     compat: flags.CompatFlag = False
     json: flags.JsonFlag = False
@@ -107,6 +109,8 @@ class Request:
             threads=self.threads,
             offline=self.offline,
             compat=self.compat,
+            dtype=self.dtype,
+            quantize=self.quantize,
         )
 
 
@@ -162,8 +166,8 @@ def tell_style(out: Output, style: Style, told: Rendering, model: str) -> None:
     """Say once what was understood of a style, and what a model makes of it."""
     from voxkit.instruct import is_about_speaker
 
-    if settings := ", ".join(tell(name, value) for name, value in style.settings().items()):
-        out.note(f"Style: {settings}")
+    if style.settings():
+        out.note(f"Style: {tell_all(style)}")
     for phrase in style.ignored:
         why = (
             "that is a matter of the voice: see --voice"

@@ -95,7 +95,7 @@ def speak(
     if again is not None:
         order = again.order(request, seed, said, sample_rate)
         request = again.request(request)
-        wanted = again.wanted(request)
+        wanted, provenance = again.wanted(request), again.record(provenance)
     elif said is None:
         out.usage(HOW_TO)
         raise typer.Exit(2)
@@ -109,6 +109,8 @@ def speak(
         output, play=play, raw=raw, format=format, sample_rate=order.sample_rate, force=force
     )
     wanted = wanted or request.wanted()
+    if wanted.doubt:
+        out.warn(wanted.doubt)
     pieces = order.reading.pieces(order.text)
     check_early(request.model, pieces)
     engine = request.load(out)

@@ -20,7 +20,7 @@ from voxkit.instruct import (
 )
 from voxkit.markup import HONOURED
 from voxkit.presets import StylePreset, style_preset, style_presets
-from voxkit.style import tell
+from voxkit.style import tell, tell_all
 
 app = typer.Typer(help="See ways of speaking and what models make of them.", no_args_is_help=True)
 
@@ -59,7 +59,7 @@ def show_style(
         out.json(_preset(preset) | {"models": _models(preset.style)})
         return
     out.line(f"{preset.name}: {preset.description}")
-    out.line(f"  {_settings(preset.style)}")
+    out.line(f"  {tell_all(preset.style)}")
     out.line(f"  {preset.path}")
     _print_models(out, preset.style)
 
@@ -104,7 +104,7 @@ def describe(
     for phrase in style.ignored:
         why = ": that is a matter of the voice, see --voice" if is_about_speaker(phrase) else ""
         out.line(f"“{phrase}”: not understood, and never read aloud{why}")
-    out.line(f"style: {_settings(style)}")
+    out.line(f"style: {tell_all(style)}")
     _print_models(out, style)
 
 
@@ -116,16 +116,6 @@ def _preset(preset: StylePreset) -> dict[str, Any]:
         "path": str(preset.path),
         "style": preset.style.settings(),
     }
-
-
-def _settings(style: Style) -> str:
-    """All settings in one line; an emotion with its strength beside it."""
-    found = style.settings()
-    strength = found.pop("emotion_strength", None)
-    parts = {name: tell(name, value) for name, value in found.items()}
-    if strength is not None:
-        parts["emotion"] += f" ({tell('emotion_strength', strength)})"
-    return ", ".join(parts.values()) or "nothing out of the ordinary"
 
 
 def _models(style: Style) -> list[dict[str, Any]]:

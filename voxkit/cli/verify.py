@@ -9,7 +9,7 @@ import typer
 
 from voxkit.cli import flags
 from voxkit.cli.output import Output
-from voxkit.style import FIELDS, tell
+from voxkit.style import tell_all
 
 _WIDTH = 10  # of a title
 
@@ -32,7 +32,6 @@ def verify(
     out.line(f"{file}: {SYNTHETIC}, made by voxkit {record.voxkit}")
     voices = (f"{name} ({digest})" for name, digest in record.voices.items())
     options = (f"{k} {v:g}" for k, v in report["options"].items() if v is not None and k != "seed")
-    style = (tell(name, report["style"][name]) for name in FIELDS if name in report["style"])
     compat = ", --compat" if record.compat else ""
     known = record.text is not None
     lines = {
@@ -40,7 +39,7 @@ def verify(
         "voice": ", ".join(voices),
         "seed": str(record.options.seed),
         "options": ", ".join(options),
-        "style": ", ".join(style),
+        "style": tell_all(record.style) if record.style.settings() else "",
         "lexicon": ", ".join(f"{word}: {said.value}" for word, said in record.lexicon.items()),
         "text": " ".join((record.text or "not told, only its SHA-256").split()),
         "again": f"voxkit speak --replay {file} -o again{file.suffix}"
