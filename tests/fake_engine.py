@@ -136,6 +136,8 @@ def fake_checkpoint() -> types.ModuleType:
         threads: int | None = None,
         offline: bool = False,
         compat: bool = False,
+        dtype: str = "auto",
+        quantize: str | None = None,
         watcher: object = None,
     ) -> FakeEngine:
         loads.append((model, device, threads))

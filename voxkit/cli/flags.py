@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from voxkit.files import whole_file
+from voxkit.precision import Dtype, Quantize
 
 DEFAULT_MODEL = "voxkit-en"
 
@@ -284,6 +285,23 @@ ThreadsFlag = Annotated[
     int | None,
     typer.Option(
         "--threads", min=1, help="CPU threads; all cores if not given.", rich_help_panel=_MODEL
+    ),
+]
+
+DtypeFlag = Annotated[
+    Dtype,
+    typer.Option(
+        "--dtype",
+        help="How weights are kept: auto is bf16 where the machine is fast at it, else fp32.",
+        rich_help_panel=_MODEL,
+    ),
+]
+QuantizeFlag = Annotated[
+    Quantize | None,
+    typer.Option(
+        "--quantize",
+        help="Smaller weights for the token generator, on a CPU: faster or smaller, less exact.",
+        rich_help_panel=_MODEL,
     ),
 ]
 

@@ -107,13 +107,22 @@ def load_model(
     threads: int | None,
     offline: bool,
     compat: bool = False,
+    dtype: str = "auto",
+    quantize: str | None = None,
 ) -> Engine:
     """Load a model and show what takes time: the fetching and converting of a hub model, once."""
     from voxkit import checkpoint
 
     with Watch(out, "Loading the model") as watch:
         return checkpoint.load(
-            model, device=device, threads=threads, offline=offline, compat=compat, watcher=watch
+            model,
+            device=device,
+            threads=threads,
+            offline=offline,
+            compat=compat,
+            dtype=dtype,
+            quantize=quantize,
+            watcher=watch,
         )
 
 

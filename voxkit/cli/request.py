@@ -17,6 +17,7 @@ from voxkit.cli.voices import Wanted, wanted_voice
 from voxkit.errors import VoxkitError
 from voxkit.markup import Piece, parse, pronounce
 from voxkit.options import Options
+from voxkit.precision import Dtype
 from voxkit.pronunciation import Pronunciation, read_lexicon
 from voxkit.style import NEUTRAL, Style, tell_all
 
@@ -47,7 +48,7 @@ class Request:
     model: flags.ModelFlag = flags.DEFAULT_MODEL
     device: flags.DeviceFlag = flags.Device.auto
     threads: flags.ThreadsFlag = None
-    dtype: flags.DtypeFlag = flags.Dtype.auto
+    dtype: flags.DtypeFlag = Dtype.auto
     quantize: flags.QuantizeFlag = None
     offline: flags.OfflineFlag = False
     compat: flags.CompatFlag = False
