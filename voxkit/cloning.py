@@ -14,7 +14,7 @@ from voxkit.audio import Audio
 from voxkit.errors import AudioError
 from voxkit.examination import Report, examine, speech_turns
 from voxkit.mixing import mixed
-from voxkit.reference import Clip, reference_clip
+from voxkit.reference import LONGEST_WHOLE_S, Clip, fits_whole, reference_clip
 from voxkit.voice import Description, Voice
 
 _TALK = (3.0, 35.0)  # letters a second of speech; a transcript with fewer or more is of another
@@ -44,6 +44,7 @@ class Recording:
     phrases: np.ndarray  # (P, 2) frames of 10 ms
     clip: Clip
     transcript: str | None
+    unused: str | None = None  # a transcript of more speech than can be used with its words
 
     def report(self, listener: Listener | None) -> Report:
         """Tell how good it is; only with a `listener` whether there is a second speaker."""
@@ -52,7 +53,12 @@ class Recording:
         return examine(self.audio, self.phrases, self.clip, vectors)
 
     def doubt(self) -> str | None:
-        """Say why the transcript can hardly be that of this recording, or None."""
+        """Say what is wrong with the transcript, or None."""
+        if self.unused is not None:
+            return (
+                f"{self.label} speaks for longer than the {LONGEST_WHOLE_S:g} s that can be used "
+                "with a transcript: its best seconds are used, without the transcript."
+            )
         if self.transcript is None:
             return None
         seconds = float((self.phrases[:, 1] - self.phrases[:, 0]).sum()) / 100
@@ -70,12 +76,17 @@ class Recording:
 
 
 def prepared(label: str, audio: Audio, transcript: str | None) -> Recording:
-    """Find the speech of a recording and choose what to clone from.  Raises `AudioError`."""
+    """Find the speech of a recording and choose what to clone from.  Raises `AudioError`.
+
+    The transcript is left out where there is more speech than can be used whole.
+    """
     phrases = find_phrases(audio)
     if not len(phrases):
         raise AudioError(f"Nobody speaks in {label}: give a recording of one person speaking.")
-    clip = reference_clip(audio, whole=transcript is not None, phrases=phrases)
-    return Recording(label, audio, phrases, clip, transcript)
+    words = transcript if fits_whole(phrases) else None
+    clip = reference_clip(audio, whole=words is not None, phrases=phrases)
+    unused = transcript if words is None else None
+    return Recording(label, audio, phrases, clip, words, unused)
 
 
 def cloned(

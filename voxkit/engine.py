@@ -251,7 +251,10 @@ class Engine:
             self._check(voice)
             return voice
         clip = Clip(voice.reference.samples, voice.reference.sample_rate)
-        made = self.clone(clip, name=voice.name, transcript=voice.transcript)
+        try:
+            made = self.clone(clip, name=voice.name, transcript=voice.transcript)
+        except TextError:  # words of a language that this model does not read
+            made = self.clone(clip, name=voice.name)
         return dataclasses.replace(
             made,
             description=voice.description,

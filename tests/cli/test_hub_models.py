@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,9 @@ from tiny_cosyvoice import FAMILIES, hub_folder
 
 from voxkit.audio import Audio, write_audio
 from voxkit.cli.app import run
+from voxkit.library import find_voice
 from voxkit.modules.speech_lm import SpeechLm
+from voxkit.reference import loud_phrases
 from voxkit.voice import load_voice, save_voice
 
 TEXT = "Hello world, it is five."
@@ -39,6 +42,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _home(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HOME", str(cache))
     monkeypatch.setenv("VOXKIT_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("voxkit.cloning.find_phrases", loud_phrases)  # tones are no speech
     monkeypatch.chdir(tmp_path)
 
 
@@ -190,7 +194,7 @@ def test_compat_follows_what_the_spec_lists(folders: dict[str, Path]) -> None:
     ("reference", "words"),
     [
         pytest.param(speech(40, 16_000), [], id="longer than 30 s"),
-        pytest.param(speech(9, 16_000), ["--text", "Hello, world."], id="9 s with words"),
+        pytest.param(speech(24, 16_000), ["--text", "Hello, world."], id="24 s with words"),
         pytest.param(speech(5, 8_000), [], id="8 kHz"),
         pytest.param(speech(5, 11_025), ["--text", "Hello, world."], id="11 kHz with words"),
         pytest.param(speech(4, 22_050, silence=6), [], id="silence at both ends"),
@@ -204,8 +208,22 @@ def test_unusual_references_are_handled(
     assert run(["clone", ref, "--name", "me", "--model", model, *words, "-q"]) == 0
     voice = load_voice(tmp_path / "home" / "voices" / "me.safetensors")
     assert 2 <= len(voice.tokens) / 25 <= (24.2 if words else 10.2)  # seconds
+    assert (voice.transcript is None) == (not words)
     assert voice.mel.shape[1] == 2 * len(voice.tokens)
     assert run(["speak", TEXT, "-v", "me", "--model", model, "-o", "x.wav", "-q"]) == 0
+
+
+def test_the_words_of_an_endless_reference_are_left_out_with_a_warning(
+    folders: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    clip = find_voice("kathleen").reference
+    assert clip is not None
+    talk = Audio(np.tile(clip.samples, math.ceil(33 / clip.seconds)), clip.sample_rate)
+    ref = recorded(tmp_path / "ref.wav", talk)
+    model = str(folders["cosyvoice2"])
+    words = ["--model", model, "--ref-audio", ref, "--ref-text", "Hello, world. " * 30]
+    assert run(["speak", TEXT, *words, "-o", "x.wav", "-q"]) == 0
+    assert "longer than the 30 s that can be used with a transcript" in capfd.readouterr().err
 
 
 # ---- voices of other models -------------------------------------------------------------------
@@ -227,6 +245,15 @@ def test_a_voice_file_of_another_model_is_converted_from_its_recording(
     assert run(["speak", "Hello.", "-v", "me", "--model", model, "-o", "x.wav", "-q"]) == 0
     assert duration("x.wav") > 0.2
     assert (tmp_path / "home" / "voices" / "me.safetensors").read_bytes() == before
+
+
+def test_a_transcript_that_the_other_model_cannot_read_is_no_hindrance(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    ref = recorded(tmp_path / "ref.wav", speech(4, 16_000))
+    words = ["--text", "你好，世界，今天天气很好。", "--model", str(folders["cosyvoice3"]), "-q"]
+    assert run(["clone", ref, "--name", "me", *words]) == 0
+    assert run(["speak", "Hello.", "-v", "me", "-o", "x.wav", "-q"]) == 0
 
 
 def test_a_voice_file_without_its_recording_names_the_command(

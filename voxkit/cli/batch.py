@@ -211,6 +211,8 @@ def batch(
     extension = format or flags.Format.wav
     names = file_names(lines, name_template, extension)
     wanted = request.wanted()
+    if wanted.doubt:
+        out.warn(wanted.doubt)
     _check_folder(output, make=not dry_run)
     manifest = Manifest(output)
     engine = request.load(out)

@@ -111,6 +111,8 @@ def speak(
     wanted = wanted or request.wanted()
     if wanted.doubt:
         out.warn(wanted.doubt)
+    if wanted.doubt:
+        out.warn(wanted.doubt)
     pieces = order.reading.pieces(order.text)
     check_early(request.model, pieces)
     engine = request.load(out)

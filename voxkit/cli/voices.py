@@ -39,6 +39,7 @@ class Wanted:
     reference: Audio | None = None
     transcript: str | None = None
     content: str = ""  # hash of what makes the voice, empty for the default voice
+    doubt: str | None = None  # what the user should know of the transcript
 
     def on(self, engine: Engine) -> Wanted:
         """Return the same with its `voice` made or found for this engine."""
@@ -89,10 +90,16 @@ def wanted_voice(name: str | None, ref_audio: Path | None, ref_text: str | None)
 
     words = None if ref_text is None else checked_transcript(ref_text)
     # A useless recording is refused before the model is loaded.
-    clip = prepared(ref_audio.name, read_audio(ref_audio), words).clip
+    found = prepared(ref_audio.name, read_audio(ref_audio), words)
     heard = hashlib.sha256(ref_audio.read_bytes() + b"\0" + (words or "").encode())
     stem = "".join(c for c in ref_audio.stem if c.isprintable())[:64]
-    return Wanted(stem or "reference", reference=clip, transcript=words, content=heard.hexdigest())
+    return Wanted(
+        stem or "reference",
+        reference=found.clip,
+        transcript=found.transcript,
+        content=heard.hexdigest(),
+        doubt=found.doubt(),
+    )
 
 
 def checked_transcript(text: str) -> str:
