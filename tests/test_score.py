@@ -62,6 +62,12 @@ def test_a_change_inside_a_sentence_cuts_it_and_is_heard_to_go_on() -> None:
     assert [s.manner for s in script.sentences] == [PLAIN, strong, PLAIN, PLAIN]
 
 
+def test_without_a_comma_no_pause_is_made_at_a_change_inside_a_sentence() -> None:
+    script = native("I <strong>really</strong>, truly [rate:0.8]mean[/rate]: it. Yes.")
+    assert words(script) == ["I,", "really,", "truly,", "mean.", "it.", "Yes."]
+    assert [s.pause_ms for s in script.sentences] == [0.0, None, 0.0, None, None, None]
+
+
 def test_a_change_between_sentences_cuts_none() -> None:
     script = native("One. [rate:1.2]Two.[/rate] Three.")
     assert words(script) == ["One.", "Two.", "Three."]

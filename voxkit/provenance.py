@@ -31,7 +31,7 @@ _KINDS: Mapping[str, type | tuple[type, ...]] = {
     "model": str,
     "revision": str,
     "fingerprint": str,
-    "compat": bool,
+    "loading": dict,
     "voice": str,
     "voices": dict,
     "options": dict,
@@ -52,7 +52,7 @@ class Provenance:
     model: str
     revision: str
     fingerprint: str
-    compat: bool
+    loading: Mapping[str, str | bool | None]  # flags that decide how the model computes
     voice: str  # who speaks where the text names nobody
     voices: Mapping[str, str]  # every voice's name and the digest of its numbers
     options: Options
@@ -88,6 +88,7 @@ def _plain(record: Provenance) -> dict[str, Any]:
         {"about": SYNTHETIC, "format": _FORMAT}
         | data
         | {
+            "loading": dict(record.loading),
             "voices": dict(record.voices),
             "options": dataclasses.asdict(record.options),
             "style": style.settings()
@@ -134,6 +135,8 @@ def _record(data: dict[str, Any]) -> Provenance:
         if not set(entries[name]) <= set(FIELDS):
             raise ValueError("style is wrong")
     style = dataclasses.replace(NEUTRAL, **entries, words=str(wanted.get("words", "")))
+    if not all(isinstance(value, str | bool | None) for value in data["loading"].values()):
+        raise ValueError("loading is wrong")
     if data["markup"] not in ("inline", "ssml") or data["voice"] not in data["voices"]:
         raise ValueError("markup or voice is wrong")
     return Provenance(

@@ -212,7 +212,10 @@ def _sentences(
         if not _ENDED.search(stretch.text):
             text = end.text[:-1] + _FULL_STOPS.get(end.text[-1], end.text[-1])
             end = dataclasses.replace(end, text=text, cut=True)
-    made[-1] = dataclasses.replace(end, pause_ms=stretch.pause_ms)
+    pause_ms = stretch.pause_ms
+    if pause_ms is None and end.cut and end.text[-1] != stretch.text.rstrip()[-1]:
+        pause_ms = 0.0  # nobody wrote a comma there
+    made[-1] = dataclasses.replace(end, pause_ms=pause_ms)
     return made
 
 

@@ -54,7 +54,7 @@ class Studio:
     find: Callable[[str], Voice]
     order: Order  # of every line but for its text and seed
     provenance: flags.Record
-    compat: bool
+    request: Request
     folder: Path
     format: str
     stop: threading.Event = dataclasses.field(default_factory=threading.Event)
@@ -77,7 +77,7 @@ class Studio:
             output_rate=order.sample_rate,
             force=job.replaces,
             comment=told(
-                order, self.engine, self.voice, self.find, self.provenance, compat=self.compat
+                order, self.engine, self.voice, self.find, self.provenance, request=self.request
             ),
         )
         with writer:
@@ -239,9 +239,7 @@ def batch(
         _show_plan(out, todo)
         return
     order = Order("", reading, options, style, sample_rate)
-    studio = Studio(
-        engine, wanted.voice, find, order, provenance, request.compat, output, extension
-    )
+    studio = Studio(engine, wanted.voice, find, order, provenance, request, output, extension)
     _run(out, studio, todo, manifest, workers=jobs)
 
 

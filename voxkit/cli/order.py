@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 # What a replay takes from the file, so that a flag would contradict it.
 _SETTLED = (
-    "instruct style ssml lexicon speed pause temperature top_p top_k steps guidance compat"
+    "instruct style ssml lexicon speed pause temperature top_p top_k steps guidance"
 ).split()
+LOADING = ("compat", "dtype", "quantize")  # flags that decide how the model computes
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def told(
     find: Callable[[str], Voice],
     record: flags.Record,
     *,
-    compat: bool,
+    request: Request,
 ) -> str:
     """Return what a file says of itself, the text only where that is wanted."""
     from voxkit.provenance import SYNTHETIC, Provenance, digest, text_digest
@@ -62,7 +63,7 @@ def told(
         model=engine.spec.name,
         revision=engine.spec.revision,
         fingerprint=engine.fingerprint,
-        compat=compat,
+        loading={name: _plain(getattr(request, name)) for name in LOADING},
         voice=voice.name,
         voices={voice.name: digest(voice)} | {name: digest(find(name)) for name in names},
         options=order.options,
@@ -73,6 +74,10 @@ def told(
         text_sha256=text_digest(order.text),
         text=order.text if record is flags.Record.text else None,
     ).comment()
+
+
+def _plain(value: str | bool | None) -> str | bool | None:
+    return value if value is None or isinstance(value, bool) else str(value)
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ class Replay:
         would change the speech.
         """
         plain = Request()
-        for name in _SETTLED:
+        for name in (*_SETTLED, *LOADING):
             if getattr(request, name) != getattr(plain, name):
                 flag = "--" + name.replace("_", "-")
                 raise typer.BadParameter("cannot go with --replay", param_hint=flag)
@@ -116,7 +121,8 @@ class Replay:
     def request(self, request: Request) -> Request:
         """Return the flags with the file's model, unless another was asked for."""
         model = self.made.model if request.model == flags.DEFAULT_MODEL else request.model
-        return dataclasses.replace(request, model=model, compat=self.made.compat)
+        loading = {name: self.made.loading[name] for name in LOADING if name in self.made.loading}
+        return dataclasses.replace(request, model=model, **loading)  # type: ignore[arg-type]
 
     def wanted(self, request: Request) -> Wanted:
         """Look up the file's voice, or the one that the flags give.  Raises `VoiceError`."""

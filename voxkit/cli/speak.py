@@ -111,8 +111,6 @@ def speak(
     wanted = wanted or request.wanted()
     if wanted.doubt:
         out.warn(wanted.doubt)
-    if wanted.doubt:
-        out.warn(wanted.doubt)
     pieces = order.reading.pieces(order.text)
     check_early(request.model, pieces)
     engine = request.load(out)
@@ -126,7 +124,7 @@ def speak(
     rendering = render(order.style, engine.spec.family)
     _tell(out, script, order, rendering, engine)
     chunks = engine.stream(script, speaker, order.options, style=order.style, voices=find)
-    comment = told(order, engine, speaker, find, provenance, compat=request.compat)
+    comment = told(order, engine, speaker, find, provenance, request=request)
     total = len(order.text) / _CHARACTERS_A_SECOND / order.options.speed
     with out.bar("Speaking", total) as bar, target.opened(engine.sample_rate, comment) as sinks:
         take = perform(chunks, sinks, bar.at)

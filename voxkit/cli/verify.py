@@ -32,10 +32,10 @@ def verify(
     out.line(f"{file}: {SYNTHETIC}, made by voxkit {record.voxkit}")
     voices = (f"{name} ({digest})" for name, digest in record.voices.items())
     options = (f"{k} {v:g}" for k, v in report["options"].items() if v is not None and k != "seed")
-    compat = ", --compat" if record.compat else ""
+    loading = "".join(f", {k} {v}" for k, v in record.loading.items() if v not in (False, None))
     known = record.text is not None
     lines = {
-        "model": f"{record.model}, revision {record.revision}{compat}",
+        "model": f"{record.model}, revision {record.revision}{loading}",
         "voice": ", ".join(voices),
         "seed": str(record.options.seed),
         "options": ", ".join(options),
