@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "prefetch"),
     ("spec", "options", "style", "files", "catalogue", "precision"),
     ("cosyvoice_spec", "prosody", "conversion", "download"),
-    ("families", "hub"),
+    ("families", "hub", "lookalikes"),
     ("heteronyms", "numbers", "notation", "clauses", "wording", "myriads", "languages"),
     ("phonemes", "phrases", "quantities", "typography"),
     ("clause_ends", "pronunciation", "instruct", "spellings", "tongue"),

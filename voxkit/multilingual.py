@@ -27,6 +27,7 @@ from voxkit.languages import (
     stretches,
     writing,
 )
+from voxkit.lookalikes import visible
 from voxkit.markup import EVENTS
 from voxkit.passages import Marks, Piece, arrange, divide, join_glue
 from voxkit.signs import read_signs
@@ -38,7 +39,6 @@ from voxkit.typography import (
     OPENING,
     plain_signs,
     set_marks,
-    visible,
     without_layout,
 )
 

@@ -7,12 +7,12 @@ read aloud by the rules of `voxkit.reading`, and cut again where a sentence is t
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass
 
 from voxkit import notation
 from voxkit.clause_ends import clause_end
 from voxkit.errors import TextError
+from voxkit.lookalikes import PlainSigns, visible
 from voxkit.style import PLAIN, Manner
 
 MAX_CHARACTERS = 200_000
@@ -129,7 +129,7 @@ class TextStream:
         from voxkit.reading import read_aloud
 
         text, unsaid = read_aloud(source)
-        self._unsaid |= dict.fromkeys(_visible(item) for item in unsaid)
+        self._unsaid |= dict.fromkeys(visible(item) for item in unsaid)
         if cut and text:
             text = re.sub(r"[.,]*$", "", text)
             text += "" if text[-1] in ",;:" else ","
@@ -141,72 +141,28 @@ class TextStream:
         ]
 
 
-def _visible(text: str) -> str:
-    """Show what has no picture by its code point: U+0007."""
-    return "".join(c if c.isprintable() else f"U+{ord(c):04X}" for c in text)
+# --- clean-up -------------------------------------------------------------------------------------
 
-
-# --- clean-up, one character at a time so that it does not matter where a stream is cut -----------
-
-_SPECIAL = {
-    **dict.fromkeys("‘’‚‛′ʼ´`ˈ＇", "'"),
-    **dict.fromkeys("“”„‟«»″＂", '"'),
-    **dict.fromkeys("‐‑−﹣－", "-"),
-    "‒": "–",
-    "―": "—",
-    **dict.fromkeys("\r\t\x1c\x1d\x1e\x1f", " "),
-    "\v": "\n",
-    "\f": "\n\n",
-    "\x85": "\n",
-    "\u2028": "\n",
-    "\u2029": "\n\n",
-    "…": "...",
-    "。": ". ",
-    "！": "! ",
-    "？": "? ",
-    "、": ", ",
-    "⁄": "/",
-    "º": "°",
-    "µ": "μ",
-    "№": "No. ",
-    "™": "™",  # NFKC would make it the letters TM
-    "⇒": "→",
-}
-
-
-class _Cleaner(dict[int, str]):
-    """Table for `str.translate` that works out each character when it first comes."""
-
-    def __missing__(self, code: int) -> str:
-        self[code] = cleaned = _clean(chr(code))
-        return cleaned
-
-
-def _clean(c: str) -> str:
-    """One character → how it is written in plain typography; "" for what only shapes the layout."""
-    if c in _SPECIAL:
-        return _SPECIAL[c]
-    if c.isascii():
-        return c
-    category = unicodedata.category(c)
-    if category in ("Cf", "Me") or c in "\ufe0e\ufe0f":
-        return ""  # zero-width signs, soft hyphens, direction marks, variation selectors
-    if category == "Zs":
-        return " "
-    plain = unicodedata.normalize("NFKC", c)
-    if plain[0] == " ":
-        return c  # a free-standing accent
-    if category == "Nd":
-        return str(unicodedata.decimal(c))
-    kind = unicodedata.decomposition(c).partition(" ")[0]
-    if kind == "<super>" and plain[0] in "0123456789n-":
-        return "^" + plain
-    if kind == "<fraction>":
-        return " " + plain.replace("⁄", "/")
-    return plain.replace("⁄", "/")
-
-
-_CLEAN = _Cleaner()
+_CLEAN = PlainSigns(
+    {
+        **dict.fromkeys("‘’‚`", "'"),
+        **dict.fromkeys("“”„‟«»", '"'),
+        "‒": "–",
+        "―": "—",
+        **dict.fromkeys("\r\t\x1c\x1d\x1e\x1f", " "),
+        "\v": "\n",
+        "\f": "\n\n",
+        "\x85": "\n",
+        "\u2028": "\n",
+        "\u2029": "\n\n",
+        "…": "...",
+        "。": ". ",
+        "！": "! ",
+        "？": "? ",
+        "、": ", ",
+        "⁻": "−",
+    }
+)
 
 # --- where sentences end --------------------------------------------------------------------------
 

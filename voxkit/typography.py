@@ -6,82 +6,40 @@ import re
 import unicodedata
 
 from voxkit.languages import HAN, HANGUL, KANA
+from voxkit.lookalikes import PlainSigns
 
 # --- plain signs, one character at a time ---------------------------------------------------------
 
-_SPECIAL = {
-    **dict.fromkeys("\n\t\r\v\f\x1c\x1d\x1e\x1f\x85\u2028\u2029", " "),
-    **dict.fromkeys("‛′ʼ´ˈ＇", "'"),
-    **dict.fromkeys("„«", "“"),
-    **dict.fromkeys("‟»", "”"),
-    **dict.fromkeys("‐‑−﹣－", "-"),
-    **dict.fromkeys("―─━⸺﹘", "—"),
-    **dict.fromkeys("～〜∼˜﹏", "~"),
-    **dict.fromkeys("‥⋯︙", "…"),
-    "｡": "。",
-    **dict.fromkeys("､﹑", "、"),
-    "＂": '"',
-    "″": '"',
-    "，": ", ",
-    "；": "; ",
-    "⁄": "/",
-    "º": "°",
-    "µ": "μ",
-    "№": "No. ",
-    "⇒": "→",
-    "℃": "°C",
-    "℉": "°F",
-    "㎡": "m²",
-    "㎥": "m³",
-    "㎢": "km²",
-    "￥": "¥",
-    "￦": "₩",
-    "･": "・",
-    **dict.fromkeys("•‧∙⋅", "·"),
-    **{c: c for c in "²³™"},
-    **{
-        chr(c): chr(c) for c in range(0x2160, 0x217C)
-    },  # Ⅰ to ⅻ: letters in English, figures in Chinese
-}
-
-
-class _Table(dict[int, str]):
-    """Table for `str.translate` that works out each character when it first comes."""
-
-    def __missing__(self, code: int) -> str:
-        self[code] = plain = _plain(chr(code))
-        return plain
-
-
-def _plain(c: str) -> str:
-    """One character → plain signs; "" for what only shapes the layout."""
-    if c in _SPECIAL:
-        return _SPECIAL[c]
-    if c.isascii():
-        return c
-    category = unicodedata.category(c)
-    if category in ("Cf", "Me") or c in "\ufe0e\ufe0f":
-        return ""  # zero-width signs, soft hyphens, direction marks, variation selectors
-    if category == "Zs":
-        return " "
-    if "\u3131" <= c <= "\u318e":
-        return c  # a Korean letter that stands alone
-    if category == "Nd":
-        return str(unicodedata.decimal(c))
-    kind = unicodedata.decomposition(c).partition(" ")[0]
-    plain = unicodedata.normalize("NFKC", c)
-    if plain[0] == " ":
-        return c  # a free-standing accent
-    if kind == "<super>" and plain[0] in "0123456789n-−":
-        return "^" + plain.replace("−", "-")
-    if kind == "<fraction>":
-        return " " + plain.replace("⁄", "/")
-    if kind == "<circle>" and plain.isdecimal():
-        return f", {plain}, "
-    return plain.replace("⁄", "/")
-
-
-_PLAIN = _Table()
+_CIRCLED = map(
+    chr, (0x24EA, *range(0x2460, 0x2474), *range(0x3251, 0x3260), *range(0x32B1, 0x32C0))
+)
+_KEPT = map(chr, (*range(0x2160, 0x217C), *range(0x3131, 0x318F)))  # Ⅰ to ⅻ, single Korean letters
+_PLAIN = PlainSigns(
+    {
+        **dict.fromkeys("\n\t\r\v\f\x1c\x1d\x1e\x1f\x85\u2028\u2029", " "),
+        **dict.fromkeys("„«", "“"),
+        **dict.fromkeys("‟»", "”"),
+        **dict.fromkeys("―─━⸺﹘", "—"),
+        **dict.fromkeys("～〜∼˜﹏", "~"),
+        **dict.fromkeys("‥⋯︙", "…"),
+        "｡": "。",
+        **dict.fromkeys("､﹑", "、"),
+        "，": ", ",
+        "；": "; ",
+        "℃": "°C",
+        "℉": "°F",
+        "㎡": "m²",
+        "㎥": "m³",
+        "㎢": "km²",
+        "￥": "¥",
+        "￦": "₩",
+        "･": "・",
+        **dict.fromkeys("•‧∙⋅", "·"),
+        **{c: c for c in "²³"},
+        **{c: c for c in _KEPT},  # which Chinese says as figures and English as letters
+        **{c: f", {unicodedata.normalize('NFKC', c)}, " for c in _CIRCLED},
+    }
+)
 _APOSTROPHE = re.compile(r"(?<=[A-Za-zÀ-ɏ])’|’(?=[A-Za-zÀ-ɏ]|[0-9]0?s)")
 
 
@@ -89,11 +47,6 @@ def plain_signs(text: str) -> str:
     """Return text with full-width forms, look-alikes and layout characters made plain."""
     text = _APOSTROPHE.sub("'", text).translate(_PLAIN)
     return unicodedata.normalize("NFC", text)
-
-
-def visible(text: str) -> str:
-    """Show what has no picture by its code point: U+0007."""
-    return "".join(c if c.isprintable() else f"U+{ord(c):04X}" for c in text)
 
 
 # --- layout that is not spoken --------------------------------------------------------------------
