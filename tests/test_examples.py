@@ -74,6 +74,12 @@ def test_python_clones_a_voice(example: Callable[..., bytes]) -> None:
     assert read_audio(Path("guest.wav")).seconds > 0.5
 
 
+def test_python_lets_two_voices_talk(example: Callable[..., bytes]) -> None:
+    (said,) = example("dialogue.py", "talk.wav").decode().splitlines()
+    seconds = read_audio(Path("talk.wav")).seconds
+    assert said == f"talk.wav: {seconds:.1f} s, 5 parts"
+
+
 def test_the_shell_speaks_lines(example: Callable[..., bytes]) -> None:
     report = json.loads(example("batch.sh"))
     assert (report["lines"], report["made"], report["kept"]) == (3, 0, 3)

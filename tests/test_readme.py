@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shlex
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 import typer
+
+from voxkit.markup import HONOURED
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -55,6 +58,18 @@ def test_the_file_map_lists_every_file_once() -> None:
     assert sorted(listed) == sorted(files)
 
 
+def test_the_table_of_markup_is_what_the_code_honours() -> None:
+    rows = [
+        [f"`{cell}`" if i == 0 else cell for i, cell in enumerate(dataclasses.astuple(row))]
+        for row in HONOURED
+    ]
+    cells = [["Markup", "voxkit-en", "CosyVoice 2", "Fun-CosyVoice 3"], ["---"] * 4, *rows]
+    table = "".join(f"| {' | '.join(row)} |\n" for row in cells)
+    table = table.replace("| --- | --- | --- | --- |", "|---|---|---|---|")
+    shown = README.partition("<!-- markup: checked by tests/test_readme.py -->\n")[2]
+    assert shown.partition("<!-- end of markup -->")[0] == table
+
+
 def test_the_contents_list_every_section_in_order() -> None:
     contents = re.findall(r"^- \[(.+)\]\(#(.+)\)$", README, re.MULTILINE)
     sections = [h for h in HEADINGS if h != "Contents"]
@@ -62,7 +77,10 @@ def test_the_contents_list_every_section_in_order() -> None:
 
 
 def test_every_link_leads_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#\s]+)\)", README):
+    prose = re.sub(r"```.*?^```$|`[^`\n]*`", "", README, flags=re.DOTALL | re.MULTILINE)
+    targets = re.findall(r"\]\(([^)#\s]+)\)", prose)
+    assert len(targets) > 3
+    for target in targets:
         if "://" not in target:
             assert (ROOT / target).exists(), target
 

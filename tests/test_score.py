@@ -6,8 +6,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import tiny_cosyvoice
 
 from voxkit import text
+from voxkit.cosyvoice_front import BpeText
 from voxkit.errors import TextError
 from voxkit.markup import parse, pronounce
 from voxkit.phonemes import Lexicon, phones
@@ -191,3 +193,17 @@ def test_ssml_sentences_end_where_they_say() -> None:
 def test_marked_up_text_of_any_length_is_refused_like_plain_text() -> None:
     with pytest.raises(TextError, match=r"300,\d+ characters"):
         native("[rate:2]" + "a b " * 75_000 + "[/rate] c")
+
+
+@pytest.mark.parametrize(
+    ("family", "says"),
+    [("cosyvoice2", "I read it [breath]."), ("cosyvoice3", "I [R][EH1][D] it [breath].")],
+)
+def test_a_hub_model_gets_its_marks_through_its_own_reading_of_text(
+    tmp_path: Path, family: str, says: str
+) -> None:
+    spec = tiny_cosyvoice.spec_of(family)
+    tiny_cosyvoice.write_text_files(tmp_path, spec)
+    frontend = BpeText(spec.text, tmp_path)
+    pieces = parse("I [read](/R EH1 D/) it [breath].")
+    assert words(write_script(pieces, frontend.prepare, frontend.marks)) == [says]

@@ -10,8 +10,12 @@ if TYPE_CHECKING:
     from voxkit.checkpoint import available, load
     from voxkit.engine import Engine
     from voxkit.errors import VoxkitError
+    from voxkit.instruct import understand
     from voxkit.library import find_voice, list_voices
+    from voxkit.markup import parse
     from voxkit.options import Options
+    from voxkit.ssml import parse_ssml
+    from voxkit.style import Style
     from voxkit.voice import Voice, save_voice
 
 __version__ = "0.1.0"
@@ -20,6 +24,7 @@ __all__ = [
     "Audio",
     "Engine",
     "Options",
+    "Style",
     "Voice",
     "VoxkitError",
     "__version__",
@@ -27,8 +32,11 @@ __all__ = [
     "find_voice",
     "list_voices",
     "load",
+    "parse",
+    "parse_ssml",
     "read_audio",
     "save_voice",
+    "understand",
     "write_audio",
 ]
 
@@ -36,14 +44,18 @@ _HOMES = {
     "Audio": "audio",
     "Engine": "engine",
     "Options": "options",
+    "Style": "style",
     "Voice": "voice",
     "VoxkitError": "errors",
     "available": "checkpoint",
     "find_voice": "library",
     "list_voices": "library",
     "load": "checkpoint",
+    "parse": "markup",
+    "parse_ssml": "ssml",
     "read_audio": "audio",
     "save_voice": "voice",
+    "understand": "instruct",
     "write_audio": "audio",
 }
 

@@ -26,7 +26,7 @@ from voxkit.cli.manifest import (
 )
 from voxkit.cli.order import Order, told
 from voxkit.cli.output import Output
-from voxkit.cli.request import Reading, Request, finder, named_voices, taking, tell_style
+from voxkit.cli.request import Reading, Request, finder, named_voices, taking, tell_style, unheard
 from voxkit.cli.speak import perform
 from voxkit.cli.text_in import wanted_text
 from voxkit.errors import OutputError, TextError, VoxkitError
@@ -86,7 +86,11 @@ class Studio:
             self.entry(job, "done"),
             duration=round(take.seconds, 3),
             bytes=path.stat().st_size,
-            unsaid=(*script.unsaid, *script.notes),
+            unsaid=(
+                *script.unsaid,
+                *script.notes,
+                *unheard(script, order.style, self.engine.spec.family),
+            ),
         )
 
     def entry(self, job: Job, status: str) -> Entry:

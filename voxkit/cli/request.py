@@ -23,7 +23,8 @@ from voxkit.style import NEUTRAL, Style, tell_all
 
 if TYPE_CHECKING:
     from voxkit.engine import Engine
-    from voxkit.instruct import Rendering
+    from voxkit.instruct import Family, Rendering
+    from voxkit.text import Script
     from voxkit.voice import Voice
 
 
@@ -180,6 +181,16 @@ def tell_style(out: Output, style: Style, told: Rendering, model: str) -> None:
         out.note(f"Brought near by {model}: {'; '.join(told.approximated)}")
     if told.unsupported:
         out.warn(f"{model} cannot do this: {'; '.join(told.unsupported)}.")
+
+
+def unheard(script: Script, style: Style, family: Family) -> tuple[str, ...]:
+    """Return what markup asks for in places and the model cannot do, each once."""
+    from voxkit.instruct import render
+
+    known = render(style, family).unsupported
+    manners = dict.fromkeys(sentence.manner for sentence in script.sentences)
+    missing = (u for m in manners for u in render(m.over(style), family).unsupported)
+    return tuple(dict.fromkeys(u for u in missing if u not in known))
 
 
 def style_report(style: Style, told: Rendering) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import typer
 from voxkit.cli import flags
 from voxkit.cli.order import Order, replay_of, told
 from voxkit.cli.output import Output
-from voxkit.cli.request import Request, finder, style_report, taking, tell_style
+from voxkit.cli.request import Request, finder, style_report, taking, tell_style, unheard
 from voxkit.cli.sound_out import Sink, wanted_target
 from voxkit.cli.text_in import check_early, is_file, wanted_text
 from voxkit.instruct import render
@@ -161,6 +161,8 @@ def _tell(out: Output, script: Script, order: Order, rendering: Rendering, engin
     if len(script.notes) > 8:
         out.warn(f"{len(script.notes) - 8} more tags have no effect.")
     tell_style(out, order.style, rendering, engine.spec.name)
+    if missing := unheard(script, order.style, engine.spec.family):
+        out.warn(f"{engine.spec.name} cannot do this where the text asks for it: {_few(missing)}")
 
 
 def _few(items: Sequence[str], most: int = 8) -> str:
