@@ -1,7 +1,7 @@
 """Measures CosyVoice 2 and Fun-CosyVoice 3 at their full size, with random weights in their place.
 
     python benchmarks/hub_fullsize.py --threads 2                   # both families
-    python benchmarks/hub_fullsize.py cosyvoice2 --dtype bf16       # one, with bf16 weights
+    python benchmarks/hub_fullsize.py cosyvoice2 --dtype fp32       # one, with float32 weights
 
 The real weights take long to fetch and speed does not depend on them.  So a checkpoint folder is
 written that has the files, key names and shapes of the release, random numbers of a size that keeps
@@ -24,9 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from speed import cpu_name, timed
+from speed import cpu_name
 
 import voxkit
+from voxkit.measuring import timed
 from voxkit.voice import load_voice
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"
@@ -160,6 +161,7 @@ def main() -> None:
     parser.add_argument("families", nargs="*", default=sorted(UPSTREAM))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--dtype", help="of the weights, as `voxkit speak --dtype` has it")
+    parser.add_argument("--quantize", help="as `voxkit speak --quantize` has it")
     parser.add_argument(
         "--cpu-time",
         action="store_true",
@@ -170,15 +172,17 @@ def main() -> None:
     clock = time.process_time if arguments.cpu_time else time.perf_counter
     flags = ["--threads", str(arguments.threads)]
     loading: dict[str, Any] = {"device": "cpu", "threads": arguments.threads}
-    if arguments.dtype:
-        flags += ["--dtype", arguments.dtype]
-        loading["dtype"] = arguments.dtype
+    for name in ("dtype", "quantize"):
+        if wanted := getattr(arguments, name):
+            flags += [f"--{name}", wanted]
+            loading[name] = wanted
     for family in arguments.families:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
             place = Path(name)
             os.environ |= {"HF_HOME": str(place / "hf"), "VOXKIT_HOME": str(place / "home")}
             found = measure(family, place, flags, loading, clock)
-        print(f"\n{cpu_name()}, {arguments.threads} threads, {arguments.dtype or 'default'}\n")
+        kept = " ".join(flags[2:]) or "default precision"
+        print(f"\n{cpu_name()}, {arguments.threads} threads, {kept}\n")
         print(table(family, found), flush=True)
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import json
 import os
 import platform
@@ -21,20 +20,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import soundfile as sf
 
 import voxkit
+from voxkit.measuring import PARTS, SENTENCE, take
 
-SENTENCE = "The birch canoe slid on the smooth planks, and nobody said a word."
 PARAGRAPH = (
     "The baker opened the shop before dawn. Two customers were already waiting in the cold. "
     "One of them wanted rye bread, and the other had only come to get warm. "
 )
-PARTS = ("frontend", "generator", "decoder", "vocoder")
 
 
 def cold_speak(text: str, arguments: list[str]) -> dict[str, float]:
@@ -56,67 +53,16 @@ def cold_speak(text: str, arguments: list[str]) -> dict[str, float]:
     return {"wall_s": wall_s, "audio_s": info.duration, "peak_mib": usage.ru_maxrss / 1024}
 
 
-class Timed:
-    """A part of an engine whose methods are timed, the iterators that they return too."""
-
-    def __init__(
-        self, part: Any, name: str, seconds: dict[str, float], clock: Callable[[], float]
-    ) -> None:
-        self._part, self._name, self._seconds, self._clock = part, name, seconds, clock
-
-    def __getattr__(self, method: str) -> Callable[..., Any]:
-        function = getattr(self._part, method)
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            with self._running():
-                result = function(*args, **kwargs)
-            return self._items(result) if isinstance(result, Iterator) else result
-
-        return call
-
-    def _items(self, iterator: Iterator[Any]) -> Iterator[Any]:
-        while True:
-            with self._running():
-                try:
-                    item = next(iterator)
-                except StopIteration:
-                    return
-            yield item
-
-    @contextlib.contextmanager
-    def _running(self) -> Iterator[None]:
-        began = self._clock()
-        try:
-            yield
-        finally:
-            spent = self._clock() - began
-            self._seconds[self._name] = self._seconds.get(self._name, 0.0) + spent
-
-
-def timed(
-    engine: Any, seconds: dict[str, float], clock: Callable[[], float] = time.perf_counter
-) -> Any:
-    """The same engine with timed parts, which add their seconds up in `seconds`."""
-    parts = {name: Timed(getattr(engine.parts, name), name, seconds, clock) for name in PARTS}
-    return type(engine)(
-        engine.spec,
-        dataclasses.replace(engine.parts, **parts),
-        fingerprint=engine.fingerprint,
-        default_voice=engine.default_voice,
-    )
-
-
 def warm_speak(engine: Any, voice: Any, text: str, seed: int) -> dict[str, float]:
     """Stream one text from a loaded engine: first-audio latency, RTF, and each part's RTF."""
-    seconds: dict[str, float] = {}
-    first_s, audio_s = 0.0, 0.0
-    began = time.perf_counter()
-    for piece in timed(engine, seconds).stream(text, voice, voxkit.Options(seed=seed)):
-        first_s = first_s or time.perf_counter() - began
-        audio_s += len(piece.samples) / piece.sample_rate
-    wall_s = time.perf_counter() - began
-    parts = {f"{name}_rtf": spent / audio_s for name, spent in seconds.items()}
-    return {"first_audio_ms": first_s * 1000, "rtf": wall_s / audio_s, "audio_s": audio_s, **parts}
+    found = take(engine, voice, text, seed)
+    parts = {f"{name}_rtf": spent / found.audio_s for name, spent in found.parts_s.items()}
+    return {
+        "first_audio_ms": found.first_audio_s * 1000,
+        "rtf": found.wall_s / found.audio_s,
+        "audio_s": found.audio_s,
+        **parts,
+    }
 
 
 def long_text() -> str:

@@ -43,7 +43,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("decoder",),
     ("cosyvoice",),
     ("engine",),
-    ("checkpoint",),
+    ("checkpoint", "measuring", "random_model"),
     ("__init__",),
     ("train",),
     ("cli",),

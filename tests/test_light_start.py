@@ -20,6 +20,7 @@ COMMANDS = [
     ["models", "list", "--json"],
     ["speak", "--help"],
     ["batch", "--help"],
+    ["bench", "--help"],
     ["clone", "--help"],
 ]
 PROGRAM = """

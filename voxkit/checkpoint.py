@@ -83,6 +83,25 @@ def load(
     watcher = watcher or Unwatched()
     folder = _find(model, offline, watcher)
     family = catalogue.family_of(folder)
+    place, precision = settled(device, threads, dtype, quantize, compat=compat)
+    if family in ("cosyvoice2", "cosyvoice3"):
+        made = partial(_convert, str(model), watcher)
+        return _load_cosyvoice(folder, family, made, place, precision, compat)
+    spec = read_spec(folder / "config.json")
+    if not isinstance(spec, ModelSpec):
+        raise ModelError(f"{folder / 'config.json'} is of the {spec.family} family without files.")
+    return _load_native(spec, folder, place, precision)
+
+
+def settled(
+    device: str,
+    threads: int | None,
+    dtype: str = "auto",
+    quantize: str | None = None,
+    *,
+    compat: bool = False,
+) -> tuple[torch.device, Precision]:
+    """Return where a model runs and how its weights are kept, and set the number of threads."""
     import torch
 
     from voxkit.modules.linears import fast_kind
@@ -92,14 +111,8 @@ def load(
     place = _device(device)
     if compat and dtype == "auto":
         dtype = "fp32"
-    precision = chosen(dtype, quantize, fast=fast_kind(place), on_cpu=place.type == "cpu")
-    if family in ("cosyvoice2", "cosyvoice3"):
-        made = partial(_convert, str(model), watcher)
-        return _load_cosyvoice(folder, family, made, place, precision, compat)
-    spec = read_spec(folder / "config.json")
-    if not isinstance(spec, ModelSpec):
-        raise ModelError(f"{folder / 'config.json'} is of the {spec.family} family without files.")
-    return _load_native(spec, folder, place, precision)
+    on_cpu = place.type == "cpu"
+    return place, chosen(dtype, quantize, fast=fast_kind(place), on_cpu=on_cpu)
 
 
 def _find(model: str | Path, offline: bool, watcher: Watcher) -> Path:

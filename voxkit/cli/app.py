@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from voxkit import __version__
-from voxkit.cli import batch, clone, convert, design, models, speak, styles, verify, voices
+from voxkit.cli import batch, bench, clone, convert, design, models, speak, styles, verify, voices
 from voxkit.cli.output import Output, close_quietly
 from voxkit.errors import VoxkitError
 
@@ -103,6 +103,7 @@ voices.app.command("describe")(design.describe)
 app.command("design")(design.design)
 app.command("convert")(convert.convert)
 app.command("describe")(styles.describe)
+app.command("bench")(bench.bench)
 app.command("verify")(verify.verify)
 app.add_typer(voices.app, name="voices")
 app.add_typer(styles.app, name="styles")

@@ -31,6 +31,8 @@ def fast_kind(device: torch.device) -> Kind:
 class Packed(nn.Module):
     """A linear layer without weights to look at; `weight` tells their shape, type and device."""
 
+    bits: float  # that a weight takes, its share of the scales included
+
     def __init__(self, shape: torch.Size, device: torch.device, inputs: int = 0) -> None:
         super().__init__()
         self.out_features, self.in_features = shape[0], inputs or shape[1]
@@ -39,6 +41,8 @@ class Packed(nn.Module):
 
 class Bf16Linear(Packed):
     """Weights and input in bf16, sums in float32."""
+
+    bits = 16.0
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         """Weight (N, K) bf16, bias (N,) or None."""
@@ -63,6 +67,8 @@ class Bf16Linear(Packed):
 class Int8Linear(Packed):
     """Int8 weights with a scale for each row; the input is scaled to int8 as a whole."""
 
+    bits = 8.0
+
     def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None) -> None:
         """Weight (N, K) int8, scale (N,), bias (N,) or None."""
         super().__init__(weight.shape, weight.device)
@@ -83,6 +89,8 @@ class Int8Linear(Packed):
 class Int4Linear(Packed):
     """Int4 weights, a scale and a lowest value for every `GROUP` of a row; input in bf16."""
 
+    bits = 4 + 2 * 16 / GROUP
+
     def __init__(self, weight: Tensor, scale: Tensor, lowest: Tensor, bias: Tensor | None) -> None:
         """Weight (N, K / 2) uint8, two to a byte, scale and lowest (N, K / GROUP), bias (N,)."""
         super().__init__(weight.shape, weight.device, inputs=2 * weight.shape[1])
@@ -100,6 +108,14 @@ class Int4Linear(Packed):
         y = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self.kept, GROUP, self.scales)
         y = y[:, : self.out_features].to(x.dtype).unflatten(0, x.shape[:-1])
         return y if self.bias is None else y + self.bias
+
+
+def bits(layer: nn.Module) -> float:
+    """Return how many bits a weight of a linear layer, packed or plain, takes."""
+    if isinstance(layer, Packed):
+        return layer.bits
+    assert isinstance(layer, nn.Linear)
+    return 8.0 * layer.weight.element_size()
 
 
 def packable(network: nn.Module) -> dict[str, nn.Linear]:

@@ -1,0 +1,107 @@
+"""The bench command: figures of a model on this machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny
+import tiny_cosyvoice
+import torch
+
+from voxkit import library, measuring, random_model
+from voxkit.cli.app import run
+from voxkit.modules import linears
+from voxkit.options import Options
+from voxkit.precision import Kind, Precision
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Take made-up ceilings and no library of the user's."""
+    found = measuring.Ceilings(read_gb_s=20.0, fp32_gflop_s=100.0, bf16_gflop_s=200.0)
+    monkeypatch.setattr(measuring, "ceilings", lambda device: found)
+    monkeypatch.setenv("VOXKIT_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A tiny model whose voices are in the library."""
+    path = tiny.folder(tmp_path / "model")
+    monkeypatch.setattr(library, "BUILTIN_FOLDER", path / "voices")
+    return str(path)
+
+
+def test_it_reports_every_stage_of_a_model(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["bench", "--model", folder, "--runs", "1", "--no-cold", "--device", "cpu", "--json"]
+    assert run(words) == 0
+    found = json.loads(capsys.readouterr().out)
+    warm = found["warm"]
+    parts = [warm[f"{name}_rtf"] for name in ("generator", "decoder", "vocoder")]
+    assert min(parts) > 0
+    assert sum(parts) <= warm["rtf"] * 1.01
+    assert warm["first_audio_ms"] > 0
+    assert warm["tokens_per_s"] == pytest.approx(1000 / warm["token_ms"])
+    assert found["peak_mib"] > 50
+    assert found["shares"]["generator_of_read"] > 0
+    assert found["estimate"]["busy_s"] == pytest.approx(found["estimate"]["speech_s"] * warm["rtf"])
+
+
+def test_without_json_it_is_a_table(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["bench", "--model", folder, "--runs", "1", "--no-cold", "--characters", "900"]) == 0
+    rows = dict(line.split("\t") for line in capsys.readouterr().out.splitlines())
+    assert {"load", "RTF, warm", "generator", "decoder", "vocoder", "peak memory"} <= set(rows)
+    assert "900 characters" in rows
+    assert "cold `voxkit speak`" not in rows
+
+
+def test_random_weights_are_for_hub_models(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["bench", "--random-weights"]) == 1
+    assert "voxkit-en is no hub model" in capsys.readouterr().err
+
+
+def test_a_model_that_cannot_speak_cannot_be_measured(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["bench", "--model", "cosyvoice2", "--offline"]) == 1
+    err = capfd.readouterr().err
+    assert "Traceback" not in err
+    assert "itself failed" in err
+
+
+@pytest.mark.parametrize("family", tiny_cosyvoice.FAMILIES)
+@pytest.mark.parametrize("kind", [Kind.fp32, Kind.int8])
+def test_random_weights_fill_a_model_that_speaks_as_long_as_the_text(
+    family: str, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linears, "SMALLEST", 1)
+    spec = tiny_cosyvoice.spec_of(family)
+    monkeypatch.setattr(random_model, "read_spec", lambda path: spec)
+    engine, voice = random_model.load(family, CPU, Precision(generator=kind))
+    found = measuring.take(engine, voice, measuring.SENTENCE, seed=0)
+    spoken = engine.speak(measuring.SENTENCE, voice, Options(seed=0))
+    assert found.audio_s == pytest.approx(spoken.seconds)
+    # at most four characters less than a whole number of text ids, at 1.7 tokens a character
+    expected = len(measuring.SENTENCE) * 1.7 / spec.token_rate
+    assert spoken.seconds == pytest.approx(expected, abs=4 * 1.7 / spec.token_rate)
+    assert set(found.parts_s) == set(measuring.PARTS)
+    read = measuring.work(engine).token_bytes
+    assert read > 0
+
+
+def test_smaller_weights_are_counted_as_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linears, "SMALLEST", 1)
+    spec = tiny_cosyvoice.spec_of("cosyvoice2")
+    monkeypatch.setattr(random_model, "read_spec", lambda path: spec)
+    read = {
+        kind: measuring.work(random_model.load("cosyvoice2", CPU, Precision(kind))[0]).token_bytes
+        for kind in (Kind.fp32, Kind.bf16, Kind.int8)
+    }
+    assert read[Kind.fp32] == 2 * read[Kind.bf16] == 4 * read[Kind.int8]
+
+
+def test_ceilings_are_positive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    found = measuring.ceilings("cpu")
+    assert min(found.read_gb_s, found.fp32_gflop_s, found.bf16_gflop_s) > 0

@@ -1,0 +1,186 @@
+"""The `bench` command: how fast a model speaks on this machine, and how fast it could."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from voxkit.cli import flags
+from voxkit.cli.output import Output
+from voxkit.errors import ModelError
+from voxkit.precision import Dtype
+
+if TYPE_CHECKING:
+    from voxkit.engine import Engine
+    from voxkit.voice import Voice
+
+RunsFlag = Annotated[
+    int, typer.Option("--runs", min=1, help="How often the sentence is spoken; medians are shown.")
+]
+CharactersFlag = Annotated[
+    int, typer.Option("--characters", min=1, help="Length of a text whose time is estimated.")
+]
+RandomFlag = Annotated[
+    bool,
+    typer.Option(
+        "--random-weights",
+        help="Take random weights in a hub model's shapes: nothing is downloaded.",
+    ),
+]
+ColdFlag = Annotated[
+    bool, typer.Option("--cold/--no-cold", help="Also time a whole `voxkit speak` process.")
+]
+
+
+def bench(
+    model: flags.ModelFlag = flags.DEFAULT_MODEL,
+    voice: flags.VoiceFlag = None,
+    device: flags.DeviceFlag = flags.Device.auto,
+    threads: flags.ThreadsFlag = None,
+    dtype: flags.DtypeFlag = Dtype.auto,
+    quantize: flags.QuantizeFlag = None,
+    runs: RunsFlag = 3,
+    characters: CharactersFlag = 10_000,
+    random_weights: RandomFlag = False,
+    cold: ColdFlag = True,
+    offline: flags.OfflineFlag = False,
+    json: flags.JsonFlag = False,
+    quiet: flags.QuietFlag = False,
+) -> None:
+    """Measure how fast a model speaks on this machine: cold, warm, part by part."""
+    out = Output(quiet=quiet, as_json=json)
+    asked = ["--model", model, "--device", str(device), "--dtype", str(dtype)]
+    asked += ["--threads", str(threads)] if threads else []
+    asked += ["--quantize", str(quantize)] if quantize else []
+    asked += ["--offline"] if offline else []
+    asked += ["--voice", voice] if voice else []
+    found: dict[str, Any] = {"model": model, "random_weights": random_weights}
+    with out.bar("Measuring", None):
+        # Before torch is loaded here: a child's peak memory counts from its parent's size.
+        if cold and not random_weights:
+            found["cold"] = _cold(asked)
+        from voxkit import checkpoint, measuring
+
+        began = time.perf_counter()
+        place, precision = checkpoint.settled(str(device), threads, str(dtype), quantize)
+        if random_weights:
+            engine, speaker = _random(model, place, precision)
+        else:
+            from voxkit.cli.hub import load_model
+            from voxkit.cli.voices import wanted_voice
+
+            engine = load_model(
+                out,
+                model,
+                device=str(device),
+                threads=threads,
+                offline=offline,
+                dtype=dtype,
+                quantize=quantize,
+            )
+            wanted = wanted_voice(voice, None, None).on(engine).voice
+            assert wanted is not None  # Wanted.on always finds one
+            speaker = wanted
+        load_s = time.perf_counter() - began
+        found |= _warm(engine, speaker, runs, characters, place.type) | {"load_s": load_s}
+    found["precision"] = {k: str(v) for k, v in dataclasses.asdict(precision).items()}
+    found["peak_mib"] = measuring.peak_mib()
+    if json:
+        out.json(found)
+    else:
+        out.table(("FIGURE", "VALUE"), _rows(found))
+
+
+def _cold(asked: list[str]) -> dict[str, float]:
+    """Run `voxkit speak` in a process of its own: wall time in s, peak memory in MiB."""
+    from voxkit.measuring import SENTENCE
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "out.wav"
+        words = ["speak", SENTENCE, "-o", str(path), "--quiet", "--seed", "0", *asked]
+        began = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "voxkit", *words], stdin=subprocess.DEVNULL
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        wall_s = time.perf_counter() - began
+    if process.returncode:
+        raise ModelError("Nothing can be measured, because `voxkit speak` itself failed.")
+    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
+    return {"wall_s": wall_s, "peak_mib": usage.ru_maxrss / unit}
+
+
+def _random(model: str, place: Any, precision: Any) -> tuple[Engine, Voice]:
+    from voxkit import random_model
+
+    return random_model.load(model, place, precision)
+
+
+def _warm(engine: Engine, voice: Voice, runs: int, characters: int, device: str) -> dict[str, Any]:
+    """Speak with a loaded engine and set the figures beside the machine's ceilings."""
+    import torch
+
+    from voxkit import measuring
+
+    text = measuring.SENTENCE
+    measuring.take(engine, voice, text, seed=0)  # the first call pays for caches and tables
+    takes = [measuring.take(engine, voice, text, seed) for seed in range(runs)]
+    found = measuring.figures(takes, engine.spec.token_rate)
+    most, needed = measuring.ceilings(device), measuring.work(engine)
+    frame_rate = engine.spec.token_rate * engine.spec.mel_per_token
+    speech_s = found["audio_s"] / len(text) * characters
+    return {
+        "warm": found,
+        "ceilings": dataclasses.asdict(most),
+        "shares": measuring.shares(found, needed, most, frame_rate),
+        "estimate": {
+            "characters": characters,
+            "speech_s": speech_s,
+            "busy_s": speech_s * found["rtf"],
+        },
+        "machine": {"torch": torch.__version__, "threads": torch.get_num_threads()},
+        "device": device,
+    }
+
+
+def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the figures as one reads them."""
+    warm, most, shares = found["warm"], found["ceilings"], found["shares"]
+    estimate, kept = found["estimate"], found["precision"]
+    rows = []
+    if "cold" in found:
+        cold = found["cold"]
+        rows += [
+            ("cold `voxkit speak`", f"{cold['wall_s']:.2f} s for {warm['audio_s']:.1f} s"),
+            ("cold, peak memory", f"{cold['peak_mib']:.0f} MiB"),
+        ]
+    rows += [
+        ("load", f"{found['load_s']:.2f} s"),
+        ("weights", f"generator {kept['generator']}, decoder {kept['decoder']}"),
+        ("first audio, warm", f"{warm['first_audio_ms']:.0f} ms"),
+        ("RTF, warm", f"{warm['rtf']:.3f}"),
+        ("  generator", f"{warm['generator_rtf']:.3f}, {warm['tokens_per_s']:.0f} tokens/s"),
+        ("  decoder", f"{warm['decoder_rtf']:.3f}"),
+        ("  vocoder", f"{warm['vocoder_rtf']:.3f}"),
+        ("peak memory", f"{found['peak_mib']:.0f} MiB"),
+        ("memory read", f"{most['read_gb_s']:.0f} GB/s; {shares['generator_of_read']:.0%} reached"),
+        (
+            "matrix product",
+            f"{most['fp32_gflop_s']:.0f} GFLOP/s fp32, {most['bf16_gflop_s']:.0f} bf16; "
+            f"{shares['decoder_of_bf16']:.0%} of bf16 reached",
+        ),
+        (
+            f"{estimate['characters']:,} characters",
+            f"{estimate['speech_s'] / 60:.1f} min of speech in {estimate['busy_s'] / 60:.1f} min",
+        ),
+    ]
+    return rows

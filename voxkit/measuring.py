@@ -1,0 +1,201 @@
+"""Measures how fast a model speaks here, part by part, and what the machine would allow."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+
+    from voxkit.engine import Engine
+    from voxkit.voice import Voice
+
+PARTS = ("frontend", "generator", "decoder", "vocoder")
+SENTENCE = "The birch canoe slid on the smooth planks, and nobody said a word."
+Clock = Callable[[], float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Take:
+    """One text spoken: how long it lasts and what it took, in s."""
+
+    audio_s: float
+    wall_s: float
+    first_audio_s: float
+    parts_s: dict[str, float]  # by the names in PARTS; together less than `wall_s`
+
+
+@dataclasses.dataclass(frozen=True)
+class Ceilings:
+    """What the machine does at best with the threads that the model may use."""
+
+    read_gb_s: float  # memory read from end to end
+    fp32_gflop_s: float  # product of large matrices
+    bf16_gflop_s: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What the two large parts must read and reckon."""
+
+    token_bytes: int  # weights read for each speech token
+    frame_flop: int  # of the decoder's linear layers for each mel frame
+
+
+class Timed:
+    """A part of an engine whose methods are timed, the iterators that they return too."""
+
+    def __init__(self, part: Any, name: str, seconds: dict[str, float], clock: Clock) -> None:
+        self._part, self._name, self._seconds, self._clock = part, name, seconds, clock
+
+    def __getattr__(self, method: str) -> Any:
+        function = getattr(self._part, method)
+        if not callable(function):
+            return function
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with self._running():
+                result = function(*args, **kwargs)
+            return self._items(result) if isinstance(result, Iterator) else result
+
+        return call
+
+    def _items(self, iterator: Iterator[Any]) -> Iterator[Any]:
+        while True:
+            with self._running():
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    return
+            yield item
+
+    @contextlib.contextmanager
+    def _running(self) -> Iterator[None]:
+        began = self._clock()
+        try:
+            yield
+        finally:
+            spent = self._clock() - began
+            self._seconds[self._name] = self._seconds.get(self._name, 0.0) + spent
+
+
+def timed(engine: Engine, seconds: dict[str, float], clock: Clock = time.perf_counter) -> Engine:
+    """Return the same engine with timed parts, which add their seconds up in `seconds`."""
+    parts = {name: Timed(getattr(engine.parts, name), name, seconds, clock) for name in PARTS}
+    return type(engine)(
+        engine.spec,
+        dataclasses.replace(engine.parts, **parts),
+        fingerprint=engine.fingerprint,
+        default_voice=engine.default_voice,
+    )
+
+
+def take(
+    engine: Engine, voice: Voice, text: str, seed: int, clock: Clock = time.perf_counter
+) -> Take:
+    """Stream one text from a loaded engine that reads the voice's reference anew."""
+    from voxkit.options import Options
+
+    seconds: dict[str, float] = {}
+    first_s = audio_s = 0.0
+    began = clock()
+    for piece in timed(engine, seconds, clock).stream(text, voice, Options(seed=seed)):
+        first_s = first_s or clock() - began
+        audio_s += piece.seconds
+    return Take(audio_s, clock() - began, first_s, seconds)
+
+
+def figures(takes: list[Take], token_rate: float) -> dict[str, float]:
+    """Return the medians: RTF end to end and of each part, latency and tokens a second."""
+    middle = statistics.median
+    spent = {name: middle(t.parts_s.get(name, 0.0) / t.audio_s for t in takes) for name in PARTS}
+    token_s = spent["generator"] / token_rate
+    return {
+        "audio_s": middle(t.audio_s for t in takes),
+        "first_audio_ms": 1000 * middle(t.first_audio_s for t in takes),
+        "rtf": middle(t.wall_s / t.audio_s for t in takes),
+        **{f"{name}_rtf": value for name, value in spent.items()},
+        "token_ms": 1000 * token_s,
+        "tokens_per_s": 1 / token_s if token_s else 0.0,
+    }
+
+
+def peak_mib() -> float:
+    """Return the most memory that this process has held."""
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used / (1 << 20) if sys.platform == "darwin" else used / (1 << 10)
+
+
+def ceilings(device: str = "cpu") -> Ceilings:
+    """Measure for about a second what memory and matrix units give on a device."""
+    import torch
+
+    def best_s(work: Callable[[], Any], times: int = 4) -> float:
+        found = []
+        for _ in range(times):
+            began = time.perf_counter()
+            work()
+            if device != "cpu":
+                torch.cuda.synchronize()
+            found.append(time.perf_counter() - began)
+        return min(found)
+
+    with torch.inference_mode():
+        large = torch.ones(1 << 26, device=device)  # 256 MiB: no cache holds it
+        read = large.nbytes / best_s(large.sum) / 1e9
+        side, rates = 1024, []
+        for dtype in (torch.float32, torch.bfloat16):
+            a = torch.randn(side, side, generator=torch.Generator().manual_seed(0))
+            a = a.to(device, dtype)
+            rates.append(2 * side**3 / best_s(partial(torch.mm, a, a)) / 1e9)
+    return Ceilings(read, *rates)
+
+
+def work(engine: Engine) -> Work:
+    """Count what the generator reads for a token and the decoder reckons for a frame."""
+    from voxkit.options import Options
+
+    flow = engine.spec.decoder.flow
+    rows = 2 if flow.guidance else 1
+    steps = Options().steps or flow.steps
+    flop = 2 * sum(layer.weight.numel() for layer in _linears(engine.parts.decoder))
+    read = sum(_held_bytes(layer) for layer in _linears(engine.parts.generator))
+    return Work(read, flop * rows * steps)
+
+
+def shares(found: dict[str, float], needed: Work, most: Ceilings, frame_rate: float) -> Any:
+    """Return which share of the machine's ceilings the generator and the decoder reach."""
+    gflop_s = needed.frame_flop * frame_rate / 1e9  # for a second of speech, its own frames
+    decoder = gflop_s / found["decoder_rtf"] if found["decoder_rtf"] else 0.0
+    return {
+        "generator_of_read": found["tokens_per_s"] * needed.token_bytes / 1e9 / most.read_gb_s,
+        "decoder_of_bf16": decoder / most.bf16_gflop_s,
+        "decoder_of_fp32": decoder / most.fp32_gflop_s,
+    }
+
+
+def _linears(part: Any) -> list[Any]:
+    """Return the linear layers of the networks that a part consists of."""
+    from torch import nn
+
+    from voxkit.modules.linears import Packed
+
+    owned = list(vars(part).values())
+    owned += [v for o in owned if hasattr(o, "net") for v in vars(o).values()]
+    networks = {id(n): n for n in owned if isinstance(n, nn.Module)}
+    layers = (layer for network in networks.values() for layer in network.modules())
+    return [layer for layer in layers if isinstance(layer, nn.Linear | Packed)]
+
+
+def _held_bytes(layer: Any) -> int:
+    """Return the bytes of a linear layer's weights as they are kept."""
+    from voxkit.modules.linears import bits
+
+    return int(layer.weight.numel() * bits(layer) / 8)
