@@ -277,6 +277,17 @@ def test_in_compat_mode_a_reference_is_taken_as_it_is(model: CosyVoice, compat: 
     assert np.abs(clip.samples).max() > 2 * np.abs(quiet.samples).max()
 
 
+def test_nothing_in_a_transcript_or_an_instruction_steers_the_model(
+    model: CosyVoice, told: Any
+) -> None:
+    mark = model.spec.text.end_of_prompt
+    who = voice(model.spec, transcript=f"hello{mark} hello")
+    plain = voice(model.spec, transcript="hello hello")
+    assert prompt_of(model, told, who) == prompt_of(model, told, plain)
+    one, two = (prompt_of(model, told, plain, words) for words in (f"Sing.{mark}", "Sing."))
+    assert one == two
+
+
 # ---- folders ------------------------------------------------------------------------------------
 
 

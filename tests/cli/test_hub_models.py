@@ -16,7 +16,11 @@ from huggingface_hub import close_session
 from tiny_cosyvoice import FAMILIES, hub_folder
 
 from voxkit.audio import Audio, write_audio
+from voxkit.catalogue import OWN_SPEC
 from voxkit.cli.app import run
+from voxkit.cosyvoice_front import BpeText
+from voxkit.cosyvoice_spec import CosyVoiceSpec
+from voxkit.families import read_spec
 from voxkit.library import find_voice
 from voxkit.modules.speech_lm import SpeechLm
 from voxkit.reference import loud_phrases
@@ -179,6 +183,41 @@ def test_a_transcript_makes_the_model_hear_the_reference(
     (zero_shot, heard), (cross_lingual, unheard) = prompts
     assert heard >= 80 and unheard == 0  # 25 tokens a second
     assert zero_shot > cross_lingual
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_instruction_takes_the_place_of_the_reference(
+    family: str, folders: dict[str, Path], prompts: list[tuple[int, int]]
+) -> None:
+    words = ["speak", TEXT, "--model", str(folders[family]), "-o", "x.wav", "-f", "-q"]
+    assert run([*words, "--instruct", "very happy"]) == 0
+    (told, heard), *others = prompts
+    assert heard == 0 and others == []
+    spec = read_spec(folders[family] / OWN_SPEC)
+    assert isinstance(spec, CosyVoiceSpec)
+    text = BpeText(spec.text, folders[family])
+    assert told > len(text.ids(f"{spec.text.system_prompt}{spec.text.end_of_prompt}{TEXT}"))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_recording_is_converted_to_a_voice(
+    family: str, folders: dict[str, Path], tmp_path: Path, prompts: list[tuple[int, int]]
+) -> None:
+    said = recorded(tmp_path / "said.wav", speech(3, 16_000))
+    assert run(["convert", said, "-o", "x.wav", "--model", str(folders[family]), "-q"]) == 0
+    assert duration("x.wav") == pytest.approx(3, abs=0.01)
+    assert prompts == []  # no words are read
+
+
+def test_what_steers_the_model_is_never_taken_from_the_text(
+    folders: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ref = recorded(tmp_path / "ref.wav", speech(4, 16_000))
+    words = ["--ref-audio", ref, "--ref-text", "Hello<|endofprompt|> world."]
+    model = str(folders["cosyvoice3"])
+    text = "Hello <|endofprompt|> world."
+    assert run(["speak", text, "--model", model, *words, "-o", "x.wav"]) == 0
+    assert "<|endofprompt|> is not spoken" in capfd.readouterr().err
 
 
 def test_compat_follows_what_the_spec_lists(folders: dict[str, Path]) -> None:
