@@ -304,6 +304,14 @@ QuantizeFlag = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+WarmFlag = Annotated[
+    bool,
+    typer.Option(
+        "--warm",
+        help="Keep the model loaded for ten minutes, so that the next call with --warm is quick.",
+        rich_help_panel=_MODEL,
+    ),
+]
 
 JsonFlag = Annotated[
     bool,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Self
@@ -99,6 +100,31 @@ class Watch:
         self._bar.at(self._done)
 
 
+Loading = tuple[str, str, str, str | None, bool]  # model, device, dtype, quantize, compat
+_kept: dict[Loading, Engine] = {}  # filled in a warm worker only, before it forks for a request
+
+
+def keep(asked: Mapping[str, str]) -> Engine:
+    """Load what the given flags ask for, and hand it out whenever it is asked for again.
+
+    Nothing is fetched for it, since nobody would see that.
+    """
+    from voxkit import checkpoint
+
+    loading = (
+        asked.get("model", flags.DEFAULT_MODEL),
+        asked.get("device", "auto"),
+        asked.get("dtype", "auto"),
+        asked.get("quantize"),
+        "compat" in asked,
+    )
+    model, device, dtype, quantize, compat = loading
+    _kept[loading] = checkpoint.load(
+        model, device=device, dtype=dtype, quantize=quantize, compat=compat, offline=True
+    )
+    return _kept[loading]
+
+
 def load_model(
     out: Output,
     model: str,
@@ -111,6 +137,12 @@ def load_model(
     quantize: str | None = None,
 ) -> Engine:
     """Load a model and show what takes time: the fetching and converting of a hub model, once."""
+    if kept := _kept.get((model, device, dtype, quantize, compat)):
+        if threads is not None:
+            import torch
+
+            torch.set_num_threads(threads)
+        return kept
     from voxkit import checkpoint
 
     with Watch(out, "Loading the model") as watch:

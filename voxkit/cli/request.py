@@ -51,6 +51,7 @@ class Request:
     threads: flags.ThreadsFlag = None
     dtype: flags.DtypeFlag = Dtype.auto
     quantize: flags.QuantizeFlag = None
+    warm: flags.WarmFlag = False
     offline: flags.OfflineFlag = False
     compat: flags.CompatFlag = False
     json: flags.JsonFlag = False
