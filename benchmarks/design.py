@@ -42,6 +42,13 @@ ALIKE = (
     "a man",
     "a woman, clear and bright",
 )
+# Run by the judges' own python: the similarity of every pair of files.
+_ALIKE = """
+import itertools, json, sys
+import judge
+vectors = [judge.embed(name) for name in sys.argv[1:]]
+print(json.dumps([float(a @ b) for a, b in itertools.combinations(vectors, 2)]))
+"""
 
 
 def main() -> None:
@@ -87,7 +94,7 @@ def differs(engine: Any, arguments: argparse.Namespace) -> dict[str, Any]:
     built = subprocess.run(
         [str(arguments.judge / "judge_env.sh")], check=True, capture_output=True, text=True
     )
-    judge = [built.stdout.strip().splitlines()[-1], str(arguments.judge / "judge.py"), "sim"]
+    python = built.stdout.strip().splitlines()[-1]
     found: dict[str, Any] = {}
     everything: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -96,10 +103,13 @@ def differs(engine: Any, arguments: argparse.Namespace) -> dict[str, Any]:
             for seed in range(arguments.seeds):
                 files.append(Path(folder) / f"{len(found)}-{seed}.wav")
                 write_audio(files[-1], spoken(engine, space, read_wish(words), seed))
-            alike = [
-                float(subprocess.run([*judge, a, b], check=True, capture_output=True).stdout)
-                for a, b in itertools.combinations(map(str, files), 2)
-            ]
+            told = subprocess.run(
+                [python, "-c", _ALIKE, *map(str, files)],
+                check=True,
+                stdout=subprocess.PIPE,
+                cwd=arguments.judge,
+            )
+            alike = json.loads(told.stdout)
             everything += alike
             found[words] = {"mean": statistics.mean(alike), "most": max(alike)}
             print(f"{words}: {alike}", file=sys.stderr)

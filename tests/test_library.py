@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import fake_engine
+import numpy as np
 import pytest
 
 from voxkit import library as library_module
@@ -20,6 +21,8 @@ from voxkit.library import (
     library_path,
     list_voices,
     remove_voice,
+    rename_voice,
+    voice_files,
     voice_path,
 )
 from voxkit.voice import Voice, save_voice
@@ -172,3 +175,42 @@ def test_voices_are_listed_without_heavy_libraries() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_renamed_voice_keeps_all_but_its_name(home: Path) -> None:
+    add_voice(make_voice("eve", consent="yes"))
+    assert rename_voice("eve", "lilith") == home / "lilith.safetensors"
+    assert [p.name for p in home.iterdir()] == ["lilith.safetensors"]
+    voice = find_voice("lilith")
+    assert (voice.name, voice.consent) == ("lilith", "yes")
+
+
+def test_no_name_that_is_taken_or_impossible_is_renamed_to(home: Path) -> None:
+    add_voice(make_voice("eve"))
+    for name, new, says in (
+        ("eve", "max", "built-in voice already"),
+        ("eve", "eve", "called 'eve' already"),
+        ("eve", "../eve", "cannot name a voice"),
+        ("ada", "eva", "built in and cannot be renamed"),
+    ):
+        with pytest.raises(VoiceError, match=says):
+            rename_voice(name, new)
+    assert [p.name for p in home.iterdir()] == ["eve.safetensors"]
+    rename_voice("eve", "max", force=True)
+    assert find_voice("max").name == "max"
+
+
+@pytest.mark.usefixtures("home")
+def test_a_mix_is_found_by_its_name() -> None:
+    mix = find_voice("ada(3)+max(1)")
+    assert mix.name == "ada(3)+max(1)"
+    assert [weight for _, weight in voice_files("ada(3)+max(1)")] == [0.75, 0.25]
+    assert np.allclose(mix.speaker, find_voice("ada").speaker)  # both are fakes of one pitch
+    with pytest.raises(VoiceError, match="did you mean max"):
+        find_voice("ada+maxx")
+
+
+def test_a_path_with_a_plus_is_no_mix(tmp_path: Path) -> None:
+    path = tmp_path / "a+b.safetensors"
+    save_voice(make_voice("ada"), path)
+    assert find_voice(str(path)).name == "ada"

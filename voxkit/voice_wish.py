@@ -44,12 +44,15 @@ _MARKS = (
     Mark("adult, middle aged, mature"),
     Mark("hoarse, raspy, husky, rough, gravelly, 沙哑, 嘶哑", None, {"clearness_db": -1.5}),
     Mark("breathy, airy", None, {"clearness_db": -1.2}),
-    Mark("clear, crisp, smooth, clean, 清晰", None, {"clearness_db": 1.2}),
+    Mark("smooth, velvety", None, {"clearness_db": 1.2}),
     Mark("bright, brilliant, sharp, 明亮", None, {"brightness_db": 1.2}),
     Mark("dark, mellow, muffled, dull", None, {"brightness_db": -1.2}),
     Mark("thin", None, {"energy_db": -1.0, "brightness_db": 0.6}),
     Mark("full, rich, sonorous, resonant", None, {"energy_db": 1.0, "brightness_db": -0.3}),
 )
+# Words of a style that mean something else of a voice → a word of the table with that meaning.
+_OF_A_VOICE = {"clear": "smooth", "crisp": "smooth", "clean": "smooth", "清晰": " smooth "}
+_OF_A_VOICE |= {"warm": "mellow", "soft": "airy"}
 _BY_WORD = {word.strip(): mark for mark in _MARKS for word in mark.words.split(",")}
 _HERTZ = re.compile(r"(?:at\s+|about\s+|around\s+)?(\d{2,4}(?:\.\d+)?)\s*(?:hz|hertz)\b", re.I)
 _LONGEST = 2_000  # characters
@@ -77,7 +80,7 @@ def read_wish(words: str) -> Wish:
     if not words or len(words) > _LONGEST:
         raise VoiceError('Say in a few words who speaks, such as "an old man, deep and slow".')
     hertz = _HERTZ.search(words)
-    style = understand(_HERTZ.sub(" ", words))
+    style = understand(_as_a_voice(_HERTZ.sub(" ", words)))
     reading = _Reading()
     for phrase in style.ignored:
         reading.take(phrase)
@@ -114,6 +117,12 @@ def read_wish(words: str) -> Wish:
             "old woman), how high or deep, how fast, how hoarse or clear."
         )
     return wish
+
+
+def _as_a_voice(words: str) -> str:
+    """Put words in place of those that a style takes for a way of speaking."""
+    pattern = "|".join(rf"\b{w}\b" if w.isascii() else w for w in _OF_A_VOICE)
+    return re.sub(pattern, lambda m: _OF_A_VOICE[m[0].lower()], words, flags=re.IGNORECASE)
 
 
 class _Reading:
