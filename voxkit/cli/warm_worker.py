@@ -12,6 +12,7 @@ import signal
 import socket
 import struct
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -68,12 +69,15 @@ def prepare(loads: Sequence[str]) -> tuple[int, Voice | None]:
     asked = {flag.removeprefix("--"): value for flag, value in _pairs(loads)}
     with contextlib.suppress(VoxkitError):  # each request will say what is wrong
         engine = hub.keep(asked)
+        from voxkit.cli.app import run
         from voxkit.cli.voices import wanted_voice
         from voxkit.options import Options
 
         voice = wanted_voice(None, None, None).on(engine).voice
         assert voice is not None  # without flags it is the model's own
         engine.speak("Hello.", voice, Options(seed=0))  # reads tables and the voice's reference
+        with tempfile.TemporaryDirectory() as folder:  # imports all that the command needs
+            run(["speak", "Hello.", "-o", f"{folder}/hello.wav", "--quiet", *loads])
     return threads, voice
 
 
