@@ -291,6 +291,7 @@ def flite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     script = folder / "flite"
     script.write_text(
         "#!/bin/sh\n"
+        '[ "$1" = "-lv" ] && echo "Voices available: x y rms" && exit\n'
         f'printf "%s\\n" "$*" >> "{folder}/commands"\n'
         'while [ "$1" != "-o" ]; do shift; done\n'
         f'cp "{folder}/said.wav" "$2"\n'
@@ -417,7 +418,8 @@ def test_the_program_of_the_recipe_is_the_one_that_speaks(
 def test_a_program_that_fails_is_one_sentence_with_the_utterance(
     data: Path, flite: Path, tmp_path: Path, script: str
 ) -> None:
-    (flite.parent / "flite").write_text(f"#!/bin/sh\n{script}\n")
+    voices = '[ "$1" = "-lv" ] && echo "Voices available: x y rms" && exit'
+    (flite.parent / "flite").write_text(f"#!/bin/sh\n{voices}\n{script}\n")
     with pytest.raises(TrainingError, match=r"flite could not say synthetic-000000 \('") as caught:
         synthetic(data, tmp_path / "out")
     assert "\n" not in str(caught.value)
@@ -445,6 +447,14 @@ def test_a_program_that_is_not_installed_is_one_sentence(data: Path, tmp_path: P
     absent = SyntheticRecipe("no-such-speaker", 1, 0, ("x",), 0, ())
     with pytest.raises(TrainingError, match=r"no-such-speaker is not installed.*\[synthetic\]"):
         synthetic(data, tmp_path / "out", absent)
+
+
+def test_a_voice_that_the_program_has_not_is_one_sentence(
+    data: Path, flite: Path, tmp_path: Path
+) -> None:
+    wanted = dataclasses.replace(SYNTHETIC, voices=("rms", "nosuch"))
+    with pytest.raises(TrainingError, match="has no voice 'nosuch', only x, y, rms"):
+        synthetic(data, tmp_path / "out", wanted)
 
 
 # ---- classes ----------------------------------------------------------------------------------

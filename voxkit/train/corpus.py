@@ -329,11 +329,7 @@ def build(
     recorded = list(recorded_jobs(recipe, root))
     synthetic: list[Job] = []
     if recipe.synthetic:
-        if shutil.which(recipe.synthetic.program) is None:
-            raise TrainingError(
-                f"The program {recipe.synthetic.program} is not installed; install it or remove "
-                "[synthetic] from the recipe."
-            )
+        _check_program(recipe.synthetic)
         synthetic = list(_synthetic(recipe, recorded))
     out.mkdir(parents=True, exist_ok=True)
     for partial in out.glob(".partial-*"):
@@ -349,6 +345,25 @@ def build(
             for count in write_shards(group, out, mel, workers):
                 done += count
                 yield done, total
+
+
+def _check_program(recipe: SyntheticRecipe) -> None:
+    """Raise `TrainingError` unless the program is there and has the voices.
+
+    Asked for a voice that it has not, flite speaks with another.
+    """
+    if shutil.which(recipe.program) is None:
+        raise TrainingError(
+            f"The program {recipe.program} is not installed; install it or remove "
+            "[synthetic] from the recipe."
+        )
+    listed = subprocess.run([recipe.program, "-lv"], capture_output=True, text=True, check=False)
+    _, _, names = listed.stdout.partition("Voices available:")
+    if unknown := [v for v in recipe.voices if v not in names.split()]:
+        raise TrainingError(
+            f"The program {recipe.program} has no voice {unknown[0]!r}, only "
+            f"{', '.join(names.split()) or 'none'}: change `voices` in the recipe."
+        )
 
 
 def _synthetic(recipe: CorpusRecipe, recorded: list[Job]) -> Iterator[Job]:
