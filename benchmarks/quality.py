@@ -200,7 +200,10 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
                 {"list": path.stem, "voice": voice.name, "lines": len(lines), **summary(scores)}
             )
     lines = read_list(lists[0])[: arguments.limit]
-    matrix = similarities(judge, arguments.out / lists[0].stem, names, lines)
+    folder = arguments.out / lists[0].stem
+    matrix = similarities(judge, folder, names, lines)
+    real = dict(pair.split("=", 1) for pair in arguments.real)
+    own = {n: judge.similarity(folder / n / "first.wav", Path(real[n])) for n in names if n in real}
     return {
         "model": arguments.model,
         "seeds": arguments.seeds,
@@ -208,6 +211,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "scores": rows,
         "voices": names,
         "similarity": matrix,
+        "own": own,
     }
 
 
@@ -244,6 +248,9 @@ def tables(result: dict[str, Any]) -> str:
     out += ["| | " + " | ".join(voices) + " |", "|---" * (len(voices) + 1) + "|"]
     for voice, values in zip(voices, result["similarity"], strict=True):
         out.append(f"| {voice} | " + " | ".join(f"{value:.2f}" for value in values) + " |")
+    if result["own"]:
+        shares = ", ".join(f"{voice} {value:.2f}" for voice, value in result["own"].items())
+        out += ["", f"Similarity to recordings of the speaker: {shares}."]
     return "\n".join(out)
 
 
@@ -258,6 +265,13 @@ def main() -> None:
         "--list", action="append", type=Path, help="TSV; may be given several times"
     )
     parser.add_argument("--limit", type=int, help="only the first lines of each list")
+    parser.add_argument(
+        "--real",
+        action="append",
+        default=[],
+        metavar="VOICE=FILE",
+        help="a recording of a voice's speaker; may be given several times",
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, help="of the decoder; the model's own if not given")
     parser.add_argument("--device", default="cpu", choices=["auto", "cpu", "cuda"])
