@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +20,7 @@ from voxkit.errors import ModelError, TextError
 from voxkit.markup import Piece
 from voxkit.options import Options
 from voxkit.score import write_script
+from voxkit.speech import Progress, Speech
 from voxkit.style import NEUTRAL, Style
 from voxkit.text import Script, Sentence
 from voxkit.voice import Description, Voice
@@ -74,19 +75,30 @@ class FakeEngine:
 
     def stream(
         self,
-        text: str | Script,
+        text: str | Script | Iterable[str],
         voice: Voice,
         options: Options,
         *,
         style: Style = NEUTRAL,
         voices: Callable[[str], Voice] | None = None,
-    ) -> Iterator[Audio]:
-        """Yield one tenth of a second for every two characters, at the pitch of who speaks."""
+    ) -> Speech:
+        """Make one tenth of a second for every two characters, at the pitch of who speaks."""
+        return Speech(lambda progress: self._speak(text, voice, options, style, voices, progress))
+
+    def _speak(
+        self,
+        text: str | Script | Iterable[str],
+        voice: Voice,
+        options: Options,
+        style: Style,
+        voices: Callable[[str], Voice] | None,
+        progress: Progress,
+    ) -> Generator[Audio, None, None]:
         speed = options.speed * style.rate
-        script = self.prepare(text) if isinstance(text, str) else text
         noise = np.random.default_rng(options.seed)
         time = np.arange(CHUNK) / RATE
-        for said in script.sentences:
+        for said in self._sentences(text, progress):
+            progress.begin(said.source)
             sentence, name = said.text, said.manner.voice
             speaker = voices(name) if voices and name else voice
             if "a bug" in sentence:
@@ -98,9 +110,22 @@ class FakeEngine:
             if "terminate me" in sentence:
                 os.kill(os.getpid(), signal.SIGTERM)
             pitch = speaker.attributes["pitch_hz"] + hash_of(sentence)
-            for _ in range(max(1, round(len(sentence) / 2 / speed / said.manner.rate))):
+            chunks = max(1, round(len(sentence) / 2 / speed / said.manner.rate))
+            for chunk in range(1, chunks + 1):
+                if chunk == chunks:
+                    progress.finish(chunks)
                 tone = 0.3 * np.sin(2 * np.pi * pitch * time) + 0.01 * noise.standard_normal(CHUNK)
                 yield Audio(tone.astype(np.float32), RATE)
+
+    def _sentences(
+        self, text: str | Script | Iterable[str], progress: Progress
+    ) -> Iterator[Sentence]:
+        """Yield the sentences of a text that is there, or of each piece as it comes."""
+        whole = [text] if isinstance(text, str | Script) else text
+        for piece in whole:
+            script = piece if isinstance(piece, Script) else self.prepare(piece)
+            progress.unsaid |= dict.fromkeys(script.unsaid)
+            yield from script.sentences
 
     def convert(self, blocks: Iterable[Audio], voice: Voice, options: Options) -> Iterator[Audio]:
         """Hum the voice's pitch for as long as the recording."""

@@ -9,7 +9,7 @@ from voxkit.errors import TextError
 from voxkit.speech import Progress
 from voxkit.text import Script, Sentence
 
-_LONGEST = 300  # characters spoken in one go; a longer sentence starts anew, as after a breath
+LONGEST = 300  # characters spoken in one go; a longer sentence starts anew, as after a breath
 
 
 class TextSource(Protocol):
@@ -47,7 +47,7 @@ class Utterance(Iterator[Sentence]):
     def __next__(self) -> Sentence:
         """Return the next part, waiting for it."""
         if self._begun:
-            if self._rest is None or not self.last.cut or self._length > _LONGEST:
+            if self._rest is None or not self.last.cut or self._length > LONGEST:
                 raise StopIteration
             self._continues = True
             self.last = next(self._rest)

@@ -35,6 +35,11 @@ class Progress:
         """Let the next `check` raise."""
         self._stopped.set()
 
+    @property
+    def begun(self) -> int:
+        """How many sentences have been begun."""
+        return len(self._texts)
+
     def begin(self, text: str) -> None:
         """Note what will be spoken next: a sentence, or more of the current one."""
         if len(self._texts) > self._finished:
@@ -99,6 +104,11 @@ class Speech(Iterator[Audio]):
                 self._pieces.close()
             finally:
                 self._turn.release()
+
+    @property
+    def sentences(self) -> int:
+        """How many sentences have been begun."""
+        return self._progress.begun
 
     @property
     def unsaid(self) -> tuple[str, ...]:

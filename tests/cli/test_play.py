@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from voxkit.audio import Audio
 from voxkit.cli import play
+from voxkit.cli.play import make_roomy, playing
+from voxkit.errors import OutputError
 
 Vox = Callable[..., Any]
 
@@ -102,3 +109,82 @@ def test_when_speaking_fails_the_player_is_stopped(vox: Vox, players: Any) -> No
     players("aplay", script="exec sleep 600\n")
     result = vox("speak", "Fine. This is unspeakable.", "--play")
     assert (result.status, result.err) == (1, "Error: The model fell silent: use another seed.\n")
+
+
+# ---- the sounddevice library --------------------------------------------------------------------
+
+
+class Loudspeakers:
+    """A stand-in for `sounddevice` whose driver fetches a tenth of a second whenever it is told."""
+
+    class PortAudioError(Exception):
+        """What the library raises."""
+
+    def __init__(self) -> None:
+        self.heard: list[np.ndarray] = []
+
+    def OutputStream(self, rate: int, **told: Any) -> Any:
+        self.block, self.fetch, self.finish = (
+            rate // 10,
+            told["callback"],
+            told["finished_callback"],
+        )
+        return contextlib.nullcontext()
+
+    def tick(self) -> None:
+        block = np.full((self.block, 1), np.nan, np.float32)
+        self.fetch(block, len(block), None, None)
+        self.heard.append(block[:, 0])
+
+
+@pytest.fixture
+def loudspeakers(monkeypatch: pytest.MonkeyPatch) -> Loudspeakers:
+    made = Loudspeakers()
+    monkeypatch.setitem(sys.modules, "sounddevice", made)
+    return made
+
+
+def test_the_library_plays_every_sample_in_order(loudspeakers: Loudspeakers) -> None:
+    samples = np.linspace(-1, 1, 2500, dtype=np.float32)
+
+    def drive() -> None:
+        while len(loudspeakers.heard) < 4:
+            loudspeakers.tick()
+
+    with playing("sounddevice", 8000) as send:
+        for part in np.split(samples, [70, 900, 901]):
+            send(Audio(part, 8000))
+        driver = threading.Thread(target=drive)
+        driver.start()
+    driver.join()
+    heard = np.concatenate(loudspeakers.heard)
+    assert np.array_equal(heard[:2500], samples)
+    assert not heard[2500:].any()
+
+
+def test_late_speech_is_silence_and_loses_nothing(loudspeakers: Loudspeakers) -> None:
+    with contextlib.suppress(RuntimeError), playing("sounddevice", 8000) as send:
+        loudspeakers.tick()
+        send(Audio(np.ones(100, np.float32), 8000))
+        loudspeakers.tick()
+        raise RuntimeError("enough")
+    assert not loudspeakers.heard[0].any()
+    assert loudspeakers.heard[1].sum() == 100
+
+
+def test_a_device_that_goes_away_is_one_sentence(loudspeakers: Loudspeakers) -> None:
+    with (
+        pytest.raises(OutputError, match="sounddevice could not play"),
+        playing("sounddevice", 8000) as send,
+    ):
+        loudspeakers.finish()
+        send(Audio(np.zeros(100, np.float32), 8000))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a pipe grow")
+def test_a_pipe_holds_twenty_seconds_of_sound() -> None:
+    read, write = os.pipe()
+    with open(read, "rb"), open(write, "wb") as pipe:
+        make_roomy(pipe)
+        os.set_blocking(write, False)
+        assert os.write(write, bytes(2**20)) > 20 * 2 * 24_000

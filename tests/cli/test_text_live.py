@@ -4,75 +4,92 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
 from tiny import cuts
 
-from voxkit.cli.text_live import arriving_text
+from voxkit.cli.text_live import ArrivingText, from_pipe
 from voxkit.errors import TextError
 
 TEXT = "Ein Müller – 磨坊主 – went 🙂 home."
 
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pipes cannot be waited for there")
 
-class Cut(io.BytesIO):
-    """Gives its bytes in pieces of given sizes."""
 
-    def __init__(self, data: bytes, sizes: list[int]) -> None:
-        super().__init__(data)
-        self.sizes = sizes
-
-    def read1(self, size: int | None = -1, /) -> bytes:
-        return self.read(self.sizes.pop(0) if self.sizes else size)
+@pytest.fixture
+def pipe() -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    """The reading and the writing end of a pipe."""
+    read, write = os.pipe()
+    with open(read, "rb") as source, open(write, "wb", buffering=0) as sink:
+        yield source, sink
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_bytes_may_be_cut_anywhere(seed: int) -> None:
+def test_bytes_may_be_cut_anywhere(pipe: tuple[BinaryIO, BinaryIO], seed: int) -> None:
     data = b"\xef\xbb\xbf" + TEXT.encode()
-    pieces = cuts(len(data), np.random.default_rng(seed), 1 + seed)
-    sizes = [end - start for start, end in pieces if end > start]
-    assert "".join(arriving_text(Cut(data, sizes))) == TEXT
+    text, heard = ArrivingText(pipe[0]), ""
+    for start, end in cuts(len(data), np.random.default_rng(seed), 1 + seed):
+        pipe[1].write(data[start:end])
+        assert not text.is_complete()
+    pipe[1].close()
+    assert text.is_complete()
+    heard = "".join(text)
+    assert heard == TEXT
 
 
-def test_text_is_there_before_the_writer_has_finished() -> None:
-    read, write = os.pipe()
-    with open(read, "rb") as stream:
-        text = arriving_text(stream)
-        os.write(write, "Hello, Mü".encode()[:-1])
-        assert next(text) == "Hello, M"
-        os.write(write, "ü".encode()[1:])
-        assert next(text) == "ü"
-        os.close(write)
-        assert list(text) == []
+def test_text_is_there_before_the_writer_has_finished(pipe: tuple[BinaryIO, BinaryIO]) -> None:
+    text = ArrivingText(pipe[0])
+    pipe[1].write("Hello, Mü".encode()[:-1])
+    assert next(text) == "Hello, M"
+    pipe[1].write("ü".encode()[1:])
+    assert next(text) == "ü"
+    pipe[1].close()
+    assert list(text) == []
 
 
-def test_a_stalled_writer_costs_no_work() -> None:
-    read, write = os.pipe()
+def test_a_stalled_writer_is_waited_for_without_work(pipe: tuple[BinaryIO, BinaryIO]) -> None:
     used: list[float] = []
-    waiting = threading.Event()
 
-    def wait(stream: io.BufferedReader) -> None:
-        import time
-
-        text, before = arriving_text(stream), time.thread_time()
-        waiting.set()
-        next(text)
+    def wait() -> None:
+        before = time.thread_time()
+        next(ArrivingText(pipe[0]))
         used.append(time.thread_time() - before)
 
-    with open(read, "rb") as stream:
-        reader = threading.Thread(target=wait, args=(stream,))
-        reader.start()
-        waiting.wait()
-        reader.join(0.3)  # the writer says nothing for a while
-        assert reader.is_alive()
-        os.write(write, b"a")
-        reader.join()
-        os.close(write)
-    assert used[0] < 0.05
+    reader = threading.Thread(target=wait)
+    reader.start()
+    reader.join(0.3)  # the writer says nothing for a while
+    assert reader.is_alive()
+    pipe[1].write(b"a")
+    reader.join()
+    assert used[0] < 0.1
 
 
 @pytest.mark.parametrize(("data", "place"), [(b"caf\xe9 is", 3), (b"ok \xe4\xbd", 3)])
-def test_what_is_not_utf_8_is_one_sentence(data: bytes, place: int) -> None:
+def test_what_is_not_utf_8_is_one_sentence(
+    pipe: tuple[BinaryIO, BinaryIO], data: bytes, place: int
+) -> None:
+    pipe[1].write(data)
+    pipe[1].close()
     with pytest.raises(TextError, match=rf"not UTF-8 text \(byte {place}\)"):
-        list(arriving_text(io.BytesIO(data)))
+        list(ArrivingText(pipe[0]))
+
+
+def test_only_a_pipe_is_still_being_written(
+    pipe: tuple[BinaryIO, BinaryIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stdin = io.TextIOWrapper(pipe[0])
+    monkeypatch.setattr(sys, "stdin", stdin)
+    for words, file in ((["-"], None), (None, Path("-")), (None, None)):
+        assert from_pipe(words, file) is stdin.buffer
+    assert from_pipe(["Hello."], None) is None
+    assert from_pipe(None, Path("text.txt")) is None
+    stdin.detach()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"Hello.")))
+    assert from_pipe(None, None) is None

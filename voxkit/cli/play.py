@@ -7,13 +7,17 @@ import importlib.util
 import shutil
 import subprocess
 import tempfile
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from voxkit.errors import OutputError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from voxkit.audio import Audio
 
 # Programs that play, in the order they are tried.  Most take samples while they are being made;
@@ -27,6 +31,8 @@ PLAYERS = {
     "play": "-q -t raw -e signed-integer -b 16 -L -c 1 -r {rate} -",
 }
 LIBRARY = "sounddevice"
+_AHEAD_S = 20  # of sound that may wait to be played
+_PIPE_BYTES = 2**20  # 22 s at 24 kHz; the most that Linux grants to anybody
 
 Play = Callable[["Audio"], None]
 
@@ -51,17 +57,68 @@ def playing(player: str, sample_rate: int) -> contextlib.AbstractContextManager[
     return (_finished_file if "{file}" in arguments else _pipe)(player, arguments, sample_rate)
 
 
+class _Queue:
+    """Sound that waits for the loudspeakers, whose driver fetches it from a thread of its own."""
+
+    def __init__(self, sample_rate: int) -> None:
+        self._most = _AHEAD_S * sample_rate
+        self._waiting: deque[np.ndarray] = deque()
+        self._count = 0  # samples in it
+        self._ended = False  # the driver fetches no more
+        self._changed = threading.Condition()
+
+    def play(self, audio: Audio) -> None:
+        """Add a chunk, once there is room."""
+        self.wait(self._most)
+        with self._changed:
+            self._waiting.append(audio.samples)
+            self._count += len(audio.samples)
+
+    def wait(self, most: int) -> None:
+        """Wait until no more than `most` samples are left."""
+        with self._changed:
+            while self._count > most and not self._ended:
+                self._changed.wait()
+            if self._ended:
+                raise _silent(LIBRARY, "the device has gone")
+
+    def fetch(self, out: np.ndarray, frames: int, *_: object) -> None:
+        """Fill out (frames, 1), with silence where speech is late."""
+        done = 0
+        with self._changed:
+            while self._waiting and done < frames:
+                chunk = self._waiting.popleft()
+                part = chunk[: frames - done]
+                out[done : done + len(part), 0] = part
+                done += len(part)
+                if len(part) < len(chunk):
+                    self._waiting.appendleft(chunk[len(part) :])
+            self._count -= done
+            self._changed.notify_all()
+        out[done:] = 0
+
+    def end(self) -> None:
+        """Wake whoever waits: the driver has stopped."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+
 @contextlib.contextmanager
 def _library(sample_rate: int) -> Iterator[Play]:
     import sounddevice
 
+    queue = _Queue(sample_rate)
     try:
-        with sounddevice.OutputStream(sample_rate, channels=1, dtype="float32") as stream:
-
-            def play(audio: Audio) -> None:
-                stream.write(audio.samples)
-
-            yield play
+        with sounddevice.OutputStream(
+            sample_rate,
+            channels=1,
+            dtype="float32",
+            callback=queue.fetch,
+            finished_callback=queue.end,
+        ):
+            yield queue.play
+            queue.wait(0)
     except sounddevice.PortAudioError as error:
         raise _silent(LIBRARY, str(error)) from None
 
@@ -78,6 +135,7 @@ def _pipe(player: str, arguments: list[str], sample_rate: int) -> Iterator[Play]
         ) as process,
     ):
         assert process.stdin is not None  # Popen was asked for a pipe
+        make_roomy(process.stdin)
 
         def play(audio: Audio) -> None:
             try:
@@ -111,6 +169,17 @@ def _finished_file(player: str, arguments: list[str], sample_rate: int) -> Itera
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
         if done.returncode:
             raise _silent(player, done.stderr.decode(errors="replace"))
+
+
+def make_roomy(pipe: IO[bytes]) -> None:
+    """Let a pipe hold many seconds of sound, so that the next are made while these are played.
+
+    Linux can; elsewhere a pipe holds 64 KiB, 1.3 s at 24 kHz.
+    """
+    with contextlib.suppress(ImportError, AttributeError, OSError, ValueError):
+        import fcntl
+
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 def _complaint(player: str, process: subprocess.Popen[bytes], complaints: object) -> OutputError:

@@ -13,7 +13,7 @@ import typer
 
 from voxkit.cli import flags
 from voxkit.cli.output import binary_stdout
-from voxkit.cli.play import find_player, playing
+from voxkit.cli.play import find_player, make_roomy, playing
 from voxkit.errors import OutputError
 
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ def _stdout(model_rate: int, sample_rate: int | None, raw: bool) -> Iterator[Sin
     from voxkit.audio import Audio, pcm16, wav_stream_header
 
     stream, rate = binary_stdout(), sample_rate or model_rate
+    make_roomy(stream)
     resampler = soxr.ResampleStream(model_rate, rate, 1) if rate != model_rate else None
     header = b"" if raw else wav_stream_header(rate)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,17 +13,19 @@ import typer
 
 from voxkit.cli import flags
 from voxkit.cli.order import Order, replay_of, told
-from voxkit.cli.output import Output
+from voxkit.cli.output import Bar, Output
 from voxkit.cli.request import Request, finder, style_report, taking, tell_style, unheard
 from voxkit.cli.sound_out import Sink, wanted_target
 from voxkit.cli.text_in import check_early, is_file, wanted_text
+from voxkit.cli.text_live import ArrivingText, from_pipe
 from voxkit.instruct import render
+from voxkit.text import Script
 
 if TYPE_CHECKING:
     from voxkit.audio import Audio
     from voxkit.engine import Engine
     from voxkit.instruct import Rendering
-    from voxkit.text import Script
+    from voxkit.speech import Speech
 
 HOW_TO = """\
 Give voxkit something to say:
@@ -64,8 +67,8 @@ def perform(chunks: Iterator[Audio], sinks: Sequence[Sink], heard: Callable[[flo
             seconds += chunk.seconds
             heard(seconds)
     finally:
-        if isinstance(chunks, Generator):
-            chunks.close()
+        if (close := getattr(chunks, "close", None)) is not None:
+            close()
 
 
 @taking(Request)
@@ -91,7 +94,12 @@ def speak(
     if request.json and output == "-":
         raise typer.BadParameter("cannot go with -o -, which is stdout too", param_hint="--json")
     again = None if replay is None else replay_of(replay)
-    said = wanted_text(text, input_file) if again is None or text or input_file else None
+    live = output in (None, "-") and again is None and not request.ssml and request.lexicon is None
+    pipe = from_pipe(text, input_file) if live else None
+    arriving = None if pipe is None else ArrivingText(pipe)
+    said: str | None = ""
+    if arriving is None:
+        said = wanted_text(text, input_file) if again is None or text or input_file else None
     if again is not None:
         order = again.order(request, seed, said, sample_rate)
         request = again.request(request)
@@ -111,10 +119,7 @@ def speak(
     wanted = wanted or request.wanted()
     if wanted.doubt:
         out.warn(wanted.doubt)
-    pieces = order.reading.pieces(order.text)
-    check_early(request.model, pieces)
-    engine = request.load(out)
-    script = engine.prepare(pieces)
+    engine, order, words = _words(out, request, order, arriving)
     find = finder(engine)
     with out.bar("Hearing the voice", None):
         speaker = wanted.on(engine).voice
@@ -122,12 +127,19 @@ def speak(
     if again is not None:
         again.check(out, engine, speaker, find)
     rendering = render(order.style, engine.spec.family)
-    _tell(out, script, order, rendering, engine)
-    chunks = engine.stream(script, speaker, order.options, style=order.style, voices=find)
+    _tell(out, words, order, rendering, engine)
+    speech = engine.stream(words, speaker, order.options, style=order.style, voices=find)
     comment = told(order, engine, speaker, find, provenance, request=request)
-    total = len(order.text) / _CHARACTERS_A_SECOND / order.options.speed
-    with out.bar("Speaking", total) as bar, target.opened(engine.sample_rate, comment) as sinks:
-        take = perform(chunks, sinks, bar.at)
+    total = len(order.text) / _CHARACTERS_A_SECOND / order.options.speed or None
+    with out.bar("Speaking", total) as bar:
+        told_of = len(words.unsaid) if isinstance(words, Script) else 0
+        ear = _Ear(out, speech, bar, engine.spec.name, told_of)
+        try:
+            with target.opened(engine.sample_rate, comment) as sinks:
+                take = perform(speech, sinks, ear.heard)
+        except (KeyboardInterrupt, BrokenPipeError) as stop:
+            ear.stopped(stop, aloud=target.player is not None)
+            raise
     where = f"{target.path}: " if target.path else ""
     out.note(
         f"{where}{take.seconds:.1f} s, voice {speaker.name}, seed {order.options.seed}, "
@@ -144,18 +156,79 @@ def speak(
                 "model": engine.spec.name,
                 "rtf": round(take.rtf, 4),
                 "first_audio_s": round(take.first_audio_s, 3),
-                "sentences": len(script.sentences),
-                "unsaid": list(script.unsaid),
-                "notes": list(script.notes),
+                "sentences": speech.sentences,
+                "unsaid": list(speech.unsaid),
+                "notes": list(words.notes) if isinstance(words, Script) else [],
                 "style": style_report(order.style, rendering),
             }
         )
 
 
-def _tell(out: Output, script: Script, order: Order, rendering: Rendering, engine: Engine) -> None:
+def _words(
+    out: Output, request: Request, order: Order, arriving: ArrivingText | None
+) -> tuple[Engine, Order, Script | ArrivingText]:
+    """Load the model and prepare the text, unless it is still being written after that."""
+    engine = None
+    if arriving is not None:
+        engine = request.load(out)
+        if not arriving.is_complete():
+            return engine, order, arriving
+        order = dataclasses.replace(order, text="".join(arriving))
+    pieces = order.reading.pieces(order.text)
+    if engine is None:
+        check_early(request.model, pieces)
+        engine = request.load(out)
+    return engine, order, engine.prepare(pieces)
+
+
+class _Ear:
+    """Hears one request: moves the bar, tells what is left out, and how far it came if stopped."""
+
+    def __init__(self, out: Output, speech: Speech, bar: Bar, model: str, told: int) -> None:
+        """Leave out the first things that cannot be said, of which the user has been `told`."""
+        self._out, self._speech, self._bar, self._model = out, speech, bar, model
+        self._seconds = 0.0  # of sound
+        self._began: float | None = None  # when the first of it was there
+        self._told = told
+
+    def heard(self, seconds: float) -> None:
+        """Note how much sound there is by now."""
+        self._seconds, self._began = seconds, self._began or time.monotonic()
+        self._bar.at(seconds)
+        if new := self._speech.unsaid[self._told :]:
+            self._told += len(new)
+            self._out.warn(_not_spoken(self._model, new))
+
+    def stopped(self, stop: BaseException, *, aloud: bool) -> None:
+        """Tell how much of the text was spoken; `aloud`, no more than there was time for."""
+        played = time.monotonic() - self._began if aloud and self._began else self._seconds
+        seconds = min(played, self._seconds)
+        text = self._speech.spoken_text(seconds)
+        if text:
+            self._out.note(f"Spoken until then ({seconds:.1f} s): {_end_of(text)}")
+        if self._out.as_json and isinstance(stop, KeyboardInterrupt):
+            report = {"interrupted": True, "seconds": round(seconds, 3), "spoken_text": text}
+            self._out.json(report)
+
+
+def _end_of(text: str, most: int = 160) -> str:
+    """Return the last words of a long text."""
+    return text if len(text) <= most else f"… {text[-most:].partition(' ')[2]}"
+
+
+def _tell(
+    out: Output,
+    script: Script | ArrivingText,
+    order: Order,
+    rendering: Rendering,
+    engine: Engine,
+) -> None:
     """Say once what of text, markup and style has no effect."""
+    if not isinstance(script, Script):
+        tell_style(out, order.style, rendering, engine.spec.name)
+        return
     if script.unsaid:
-        out.warn(f"Not spoken, because {engine.spec.name} cannot say it: {_few(script.unsaid)}")
+        out.warn(_not_spoken(engine.spec.name, script.unsaid))
     for note in script.notes[:8]:
         out.warn(note)
     if len(script.notes) > 8:
@@ -163,6 +236,10 @@ def _tell(out: Output, script: Script, order: Order, rendering: Rendering, engin
     tell_style(out, order.style, rendering, engine.spec.name)
     if missing := unheard(script, order.style, engine.spec.family):
         out.warn(f"{engine.spec.name} cannot do this where the text asks for it: {_few(missing)}")
+
+
+def _not_spoken(model: str, items: Sequence[str]) -> str:
+    return f"Not spoken, because {model} cannot say it: {_few(items)}"
 
 
 def _few(items: Sequence[str], most: int = 8) -> str:
