@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import voxkit
 from voxkit.cli import flags
 from voxkit.cli.clone import read_recordings
 from voxkit.cli.output import Output
@@ -138,10 +139,9 @@ def describe(
 def _loaded(device: flags.Device, threads: int | None) -> tuple[Engine, VoiceSpace]:
     """Load the bundled model and its space of voices.  Raises `ModelError`."""
     from voxkit import checkpoint
-    from voxkit.library import BUILTIN_FOLDER
     from voxkit.voice_space import FILE, load_space
 
-    path = BUILTIN_FOLDER.parent / FILE
+    path = Path(voxkit.__file__).parent / "assets" / flags.DEFAULT_MODEL / FILE
     space = load_space(path)
     engine = checkpoint.load(flags.DEFAULT_MODEL, device=str(device), threads=threads)
     if space.made_by != engine.fingerprint:
