@@ -226,6 +226,18 @@ def test_compat_follows_what_the_spec_lists(folders: dict[str, Path]) -> None:
     assert Path("ours.wav").read_bytes() != Path("theirs.wav").read_bytes()
 
 
+def test_a_clone_in_compat_mode_is_of_the_whole_recording(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    ref = recorded(tmp_path / "ref.wav", speech(4, 16_000, silence=1))
+    words = ["clone", ref, "--name", "me", "--model", str(folders["cosyvoice2"]), "-q", "-f"]
+    lengths = []
+    for more in ([], ["--compat"]):
+        assert run([*words, *more]) == 0
+        lengths.append(len(load_voice(tmp_path / "home" / "voices" / "me.safetensors").tokens))
+    assert lengths[0] < lengths[1] == 6 * 25
+
+
 # ---- references -------------------------------------------------------------------------------
 
 

@@ -58,6 +58,7 @@ def clone(
     device: flags.DeviceFlag = flags.Device.auto,
     threads: flags.ThreadsFlag = None,
     offline: flags.OfflineFlag = False,
+    compat: flags.CompatFlag = False,
     json: flags.JsonFlag = False,
     quiet: flags.QuietFlag = False,
 ) -> None:
@@ -84,7 +85,9 @@ def clone(
     make_library()
     flags.check_place(path, force=force)
     allowed = _consent(consent, i_have_rights, path.stem, out)
-    engine = load_model(out, model, device=str(device), threads=threads, offline=offline)
+    engine = load_model(
+        out, model, device=str(device), threads=threads, offline=offline, compat=compat
+    )
     reports = [recording.report(_listener(engine)) for recording in found]
     for recording, report in zip(found, reports, strict=True):
         for line in told(recording.label, report):

@@ -42,6 +42,7 @@ def convert(
     device: flags.DeviceFlag = flags.Device.auto,
     threads: flags.ThreadsFlag = None,
     offline: flags.OfflineFlag = False,
+    compat: flags.CompatFlag = False,
     json: flags.JsonFlag = False,
     quiet: flags.QuietFlag = False,
 ) -> None:
@@ -60,7 +61,9 @@ def convert(
     )
     wanted = wanted_voice(voice, ref_audio, None)
     blocks, total = _opened(recording)
-    engine = load_model(out, model, device=str(device), threads=threads, offline=offline)
+    engine = load_model(
+        out, model, device=str(device), threads=threads, offline=offline, compat=compat
+    )
     with out.bar("Hearing the voice", None):
         speaker = wanted.on(engine).voice
     assert speaker is not None  # Wanted.on always finds or makes one
