@@ -64,6 +64,12 @@ def test_python_streams_samples(example: Callable[..., bytes]) -> None:
     assert np.abs(samples).max() > 1000
 
 
+def test_python_speaks_what_is_still_being_written(example: Callable[..., bytes]) -> None:
+    said = example("converse.py", "story.wav").decode()
+    assert said.startswith("said until then: Once there was")
+    assert read_audio(Path("story.wav")).seconds > 4.0
+
+
 def test_python_clones_a_voice(example: Callable[..., bytes]) -> None:
     time = np.arange(3 * 24_000) / 24_000
     syllables = np.clip(np.sin(2 * np.pi * 2 * time), 0, 1)

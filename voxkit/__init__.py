@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from voxkit.audio import Audio, read_audio, write_audio
     from voxkit.checkpoint import available, load
     from voxkit.engine import Engine
-    from voxkit.errors import VoxkitError
+    from voxkit.errors import Interrupted, VoxkitError
     from voxkit.instruct import understand
     from voxkit.library import find_voice, list_voices
     from voxkit.markup import parse
@@ -23,6 +23,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Audio",
     "Engine",
+    "Interrupted",
     "Options",
     "Style",
     "Voice",
@@ -43,6 +44,7 @@ __all__ = [
 _HOMES = {
     "Audio": "audio",
     "Engine": "engine",
+    "Interrupted": "errors",
     "Options": "options",
     "Style": "style",
     "Voice": "voice",
