@@ -188,6 +188,8 @@ class Engine:
         def speak(progress: Progress) -> abc.Generator[Audio, None, None]:
             if isinstance(whole, Script) and whole.lead_ms:
                 yield self._silence(whole.lead_ms)
+            if not isinstance(whole, Script):
+                self._readings.after(voice, wishes.options)  # while the first words are written
             yield from self._speak(utterances(progress), wishes, progress)
 
         return Speech(speak)
