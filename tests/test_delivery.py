@@ -8,7 +8,7 @@ import tiny
 
 from voxkit.delivery import Cast, Delivery, Wishes, deliver
 from voxkit.options import Options
-from voxkit.prosody import NATURAL, Pitch
+from voxkit.prosody import NATURAL, Prosody
 from voxkit.style import NEUTRAL, PLAIN, Manner, Style
 from voxkit.text import Sentence
 from voxkit.voice import Voice
@@ -31,8 +31,8 @@ def stranger(name: str) -> Voice:
 
 def test_nothing_asked_for_changes_nothing() -> None:
     plain = of()
-    assert (plain.speed, plain.gain, plain.instruction) == (1.0, 1.0, None)
-    assert plain.pitch.is_natural
+    assert (plain.prosody.speed, plain.gain, plain.instruction) == (1.0, 1.0, None)
+    assert plain.prosody.is_natural
     assert NATURAL.is_natural
 
 
@@ -41,12 +41,12 @@ def test_rate_and_pitch_of_style_markup_and_voice_multiply() -> None:
     voice = tiny.voice(pitch_factor=1.1, rate_factor=0.9)
     style = Style(rate=0.8, pitch_st=8.0, said=("rate", "pitch_st"))
     made = deliver(sentence, wishes(style, voice, speed=2.0), "native")
-    assert made.speed == pytest.approx(2.0 * 0.8 * 1.5 * 0.9)
-    assert made.pitch.factor == pytest.approx(2.0 * 1.1)
+    assert made.prosody.speed == pytest.approx(2.0 * 0.8 * 1.5 * 0.9)
+    assert made.prosody.factor == pytest.approx(2.0 * 1.1)
 
 
 def test_pitch_is_spread_about_the_median_of_the_voice() -> None:
-    assert of(Style(pitch_range=0.5)).pitch == Pitch(spread=0.5, centre_hz=150.0)
+    assert of(Style(pitch_range=0.5)).prosody == Prosody(spread=0.5, centre_hz=150.0)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ the public implementation does differently is in the spec's quirks, which only `
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -45,7 +46,7 @@ from voxkit.modules.spectral import log_mel, resample
 from voxkit.modules.speech_lm import Choose, SpeechLm, shorten_silences, speak, speak_streamed
 from voxkit.options import Options
 from voxkit.precision import FULL, Kind, Precision
-from voxkit.prosody import NATURAL, Pitch, measure
+from voxkit.prosody import NATURAL, Prosody, measure
 from voxkit.reference import Clip, reference_clip
 from voxkit.spec import without_quirks
 from voxkit.voice import Description, Voice
@@ -339,6 +340,8 @@ class MelDecoder:
 class HiftPart:
     """Mel → waveform."""
 
+    stretches = False
+
     def __init__(self, spec: CosyVoiceSpec, hift: Hift) -> None:
         self.spec = spec
         fades = spec.vocoder.quirks.hamming_crossfade_frames > 0
@@ -346,10 +349,10 @@ class HiftPart:
         self._noise_start = fixed_noise_start(spec) if spec.vocoder.noise == "uniform" else None
 
     def init_state(
-        self, generator: torch.Generator, pitch: Pitch = NATURAL
+        self, generator: torch.Generator, prosody: Prosody = NATURAL
     ) -> HiftState | HiftFadeState:
         """Return the state before the first frame.  Raises `ModelError` for a change of pitch."""
-        if not pitch.is_natural:
+        if not dataclasses.replace(prosody, speed=1.0).is_natural:
             raise ModelError(f"{self.spec.name} cannot change the pitch of a voice.")
         if self._noise_start is not None:
             generator = torch.Generator()

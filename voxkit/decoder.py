@@ -15,7 +15,7 @@ from voxkit.modules.dit import BlockState, Dit, EncoderState, cosine_times
 from voxkit.modules.fsq import tokens_to_codes
 from voxkit.modules.vocos import Vocos, VocosState
 from voxkit.options import Options
-from voxkit.prosody import NATURAL, Pitch
+from voxkit.prosody import NATURAL, Prosody
 from voxkit.spec import ModelSpec
 from voxkit.voice import Voice
 
@@ -188,7 +188,7 @@ class VocoderState:
 
     network: VocosState
     pending: Tensor  # (1, M, < _BLOCK frames)
-    pitch: Pitch
+    prosody: Prosody
 
 
 class VocosVocoder:
@@ -200,17 +200,19 @@ class VocosVocoder:
 
     def __init__(self, spec: ModelSpec, model: Vocos) -> None:
         self.spec, self.model = spec, model
+        self.stretches = spec.vocoder.head == "source-filter"
 
-    def init_state(self, generator: torch.Generator, pitch: Pitch = NATURAL) -> VocoderState:
+    def init_state(self, generator: torch.Generator, prosody: Prosody = NATURAL) -> VocoderState:
         """Return the state before the first frame.
 
-        Raises `ModelError` for a change of pitch that the vocoder's head cannot make.
+        Raises `ModelError` for a change that the vocoder's head cannot make.
         """
-        if not pitch.is_natural and self.spec.vocoder.head != "source-filter":
+        natural = dataclasses.replace(prosody, speed=1.0).is_natural
+        if not natural and self.spec.vocoder.head != "source-filter":
             raise ModelError(f"{self.spec.name} cannot change the pitch of speech, nor whisper.")
         weight = self.model.pitch.weight
         nothing = weight.new_zeros(1, self.spec.mel.bins, 0)
-        return VocoderState(self.model.init_state(1, generator), nothing, pitch)
+        return VocoderState(self.model.init_state(1, generator), nothing, prosody)
 
     @torch.inference_mode()
     def vocode(self, mel: Tensor, state: VocoderState, last: bool) -> tuple[Tensor, VocoderState]:
@@ -221,9 +223,9 @@ class VocosVocoder:
         while pending.shape[2] >= _BLOCK or last:
             block, pending = pending[:, :, :_BLOCK], pending[:, :, _BLOCK:]
             final = last and pending.shape[2] == 0
-            wav, network = self.model.step(block, network, final, state.pitch)
+            wav, network = self.model.step(block, network, final, state.prosody)
             made.append(wav[0])
             if final:
                 break
         wav = torch.cat(made) if made else mel.new_zeros(0)
-        return wav, VocoderState(network, pending, state.pitch)
+        return wav, VocoderState(network, pending, state.prosody)

@@ -9,7 +9,7 @@ import numpy as np
 
 from voxkit.instruct import Family, render
 from voxkit.options import Options
-from voxkit.prosody import Pitch
+from voxkit.prosody import Prosody
 from voxkit.style import Style
 from voxkit.text import Sentence
 from voxkit.voice import Voice
@@ -21,8 +21,7 @@ _KNEE = 0.8  # of full scale; what is louder is bent towards full scale and neve
 class Delivery:
     """The exact numbers of one sentence."""
 
-    speed: float  # 2 halves the duration
-    pitch: Pitch
+    prosody: Prosody
     gain: float  # factor of the samples
     pause_ms: float  # silence after it, in case another sentence follows
     instruction: str | None  # in the words that the model was trained on
@@ -67,11 +66,11 @@ def deliver(sentence: Sentence, wishes: Wishes, family: Family) -> Delivery:
     told = render(sentence.manner.over(wishes.style), family)
     numbers = told.controls
     return Delivery(
-        speed=options.speed * numbers.rate * voice.rate_factor,
-        pitch=Pitch(
+        prosody=Prosody(
+            speed=options.speed * numbers.rate * voice.rate_factor,
             factor=2 ** (numbers.pitch_st / 12) * voice.pitch_factor,
             spread=numbers.pitch_range,
-            centre_hz=voice.attributes.get("pitch_hz", Pitch.centre_hz),
+            centre_hz=voice.attributes.get("pitch_hz", Prosody.centre_hz),
             whisper=numbers.whisper,
         ),
         gain=10 ** (numbers.energy_db / 20),

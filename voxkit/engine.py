@@ -26,7 +26,7 @@ from voxkit.markup import Piece
 from voxkit.modules.formants import move_formants
 from voxkit.modules.stretch import init_stretch
 from voxkit.options import Options
-from voxkit.prosody import Pitch
+from voxkit.prosody import Prosody
 from voxkit.readings import Readings
 from voxkit.reference import Clip
 from voxkit.revoice import Revoicer
@@ -116,8 +116,10 @@ class Decoder(Protocol):
 class Vocoder(Protocol):
     """Mel → waveform."""
 
-    def init_state(self, generator: torch.Generator, pitch: Pitch) -> State:
-        """Return the state before the first frame of speech whose pitch is changed so.
+    stretches: bool  # whether it changes the speed itself; else the mel is stretched for it
+
+    def init_state(self, generator: torch.Generator, prosody: Prosody) -> State:
+        """Return the state before the first frame of speech that is changed so.
 
         Raises `ModelError` for a change that it cannot make.
         """
@@ -308,8 +310,8 @@ class Engine:
         told = self._delivery(utterance.first, wishes)
         sampling, flow, source = _generators(options.seed, len(earlier))
         mel_state = parts.decoder.seed(self._readings.after(voice, options), flow)
-        wav_state = parts.vocoder.init_state(source, told.pitch)
-        stretch = init_stretch(told.speed)
+        wav_state = parts.vocoder.init_state(source, told.prosody)
+        stretch = init_stretch(1.0 if parts.vocoder.stretches else told.prosody.speed)
         tokens = self._tokens(utterance, voice, options, sampling, progress, told.instruction)
         said = frames = 0
         for hop, last in _hops(tokens, parts.decoder.hops(voice, earlier)):

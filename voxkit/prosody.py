@@ -24,9 +24,10 @@ _DB = 20 / math.log(10)
 
 
 @dataclass(frozen=True)
-class Pitch:
-    """How the pitch of speech is changed where its waveform is made."""
+class Prosody:
+    """How speech is changed where its waveform is made."""
 
+    speed: float = 1.0  # 2 halves the duration; pitch stays
     factor: float = 1.0  # of every f0
     spread: float = 1.0  # of the distances from the centre, in semitones
     centre_hz: float = 148.0  # what stays where it is when the spread changes
@@ -35,10 +36,10 @@ class Pitch:
     @property
     def is_natural(self) -> bool:
         """Whether nothing is changed."""
-        return self.factor == self.spread == 1.0 and not self.whisper
+        return self.speed == self.factor == self.spread == 1.0 and not self.whisper
 
 
-NATURAL = Pitch()
+NATURAL = Prosody()
 
 
 def measure(

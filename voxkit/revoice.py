@@ -16,7 +16,7 @@ from torch import Tensor
 
 from voxkit.audio import Audio
 from voxkit.modules.formants import move_formants
-from voxkit.prosody import Pitch
+from voxkit.prosody import Prosody
 from voxkit.segments import Piece, pieces, resampled
 from voxkit.spec import MelSpec
 from voxkit.voice import Voice
@@ -47,7 +47,7 @@ class Drawer(Protocol):
 class Mouth(Protocol):
     """Mel → waveform."""
 
-    def init_state(self, generator: torch.Generator, pitch: Pitch) -> Any:
+    def init_state(self, generator: torch.Generator, pitch: Prosody) -> Any:
         """Return the state before the first frame of speech whose pitch is changed so."""
 
     def vocode(self, mel: Tensor, state: Any, last: bool) -> tuple[Tensor, Any]:
@@ -111,6 +111,6 @@ class Revoicer:
         _, flow, source = noise
         mel, _ = parts.decoder.decode(spoken, parts.decoder.seed(start, flow), True)
         mel = move_formants(mel, voice.formant_factor, self.mel)
-        sound = parts.vocoder.init_state(source, Pitch(voice.pitch_factor))
+        sound = parts.vocoder.init_state(source, Prosody(factor=voice.pitch_factor))
         wav, _ = parts.vocoder.vocode(mel, sound, True)
         return wav.clamp(-1, 1).cpu().numpy()[lead * self.token :]

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from voxkit.errors import SpecError
 from voxkit.modules.vocos import SUBFRAMES, Vocos, VocosState, bend
-from voxkit.prosody import NATURAL, Pitch
+from voxkit.prosody import NATURAL, Prosody
 
 SPEC, MEL = tiny.SPEC.vocoder, tiny.MEL
 SUBHOP = MEL.hop // SUBFRAMES
@@ -57,7 +57,7 @@ def delay(model: Vocos) -> int:
 
 
 def in_pieces(
-    model: Vocos, x: Tensor, state: VocosState, seed: int, pitch: Pitch = NATURAL
+    model: Vocos, x: Tensor, state: VocosState, seed: int, pitch: Prosody = NATURAL
 ) -> Tensor:
     made, frames = [], x.shape[2]
     for start, end in tiny.cuts(frames, np.random.default_rng(seed), 7):
@@ -184,7 +184,7 @@ def test_the_voice_has_the_pitch_that_it_is_given(hertz: float) -> None:
 
 def test_a_pitch_factor_raises_the_pitch() -> None:
     model, x = steady(120.0), torch.zeros(1, MEL.bins, 80)
-    wav, _ = model.step(x, model.init_state(1, tiny.seeded(0)), True, Pitch(factor=1.5))
+    wav, _ = model.step(x, model.init_state(1, tiny.seeded(0)), True, Prosody(factor=1.5))
     plain, _ = model.step(x, model.init_state(1, tiny.seeded(0)), True)
     assert spectrum(wav)[180] > 5 * spectrum(wav)[120]
     assert spectrum(plain)[120] > 5 * spectrum(plain)[180]
@@ -193,15 +193,15 @@ def test_a_pitch_factor_raises_the_pitch() -> None:
 def test_a_spread_stretches_the_pitch_about_its_centre_in_semitones() -> None:
     f0 = torch.tensor([[100.0, 200.0, 400.0]])
     assert torch.allclose(
-        bend(f0, Pitch(spread=0.5, centre_hz=200.0)), torch.tensor([[141.42, 200.0, 282.84]])
+        bend(f0, Prosody(spread=0.5, centre_hz=200.0)), torch.tensor([[141.42, 200.0, 282.84]])
     )
-    assert torch.allclose(bend(f0, Pitch(factor=2.0)), 2 * f0)
+    assert torch.allclose(bend(f0, Prosody(factor=2.0)), 2 * f0)
     assert bend(f0, NATURAL) is f0
 
 
 def test_a_whisper_has_the_sounds_of_speech_and_no_tone() -> None:
     model, x = steady(120.0), torch.zeros(1, MEL.bins, 200)
-    whisper, _ = model.step(x, model.init_state(1, tiny.seeded(0)), True, Pitch(whisper=True))
+    whisper, _ = model.step(x, model.init_state(1, tiny.seeded(0)), True, Prosody(whisper=True))
     plain, _ = model.step(x, model.init_state(1, tiny.seeded(0)), True)
     assert plain.shape == whisper.shape
     tones = [spectrum(wav)[120 * torch.arange(5, 20)].mean() for wav in (plain, whisper)]
@@ -211,12 +211,39 @@ def test_a_whisper_has_the_sounds_of_speech_and_no_tone() -> None:
     assert 0.3 < whisper.square().mean().sqrt() / plain.square().mean().sqrt() < 3
 
 
-@pytest.mark.parametrize("pitch", [Pitch(whisper=True), Pitch(factor=1.3, spread=1.2)])
-def test_a_changed_pitch_in_pieces_equals_the_whole(pitch: Pitch) -> None:
+@pytest.mark.parametrize(
+    "pitch",
+    [
+        Prosody(whisper=True),
+        Prosody(factor=1.3, spread=1.2),
+        Prosody(speed=3.7, whisper=True),
+    ],
+)
+def test_a_changed_pitch_in_pieces_equals_the_whole(pitch: Prosody) -> None:
     model, x = net().eval().requires_grad_(False), mel(31)
     whole, _ = model.step(x, model.init_state(1, tiny.seeded(9)), True, pitch)
     made = in_pieces(model, x, model.init_state(1, tiny.seeded(9)), 0, pitch)
     torch.testing.assert_close(made, whole, atol=2e-3 * float(whole.abs().max()), rtol=0)
+
+
+@pytest.mark.parametrize("speed", [0.6, 0.8, 1.3])
+def test_another_speed_in_pieces_equals_the_whole(speed: float) -> None:
+    """With a steady pitch: one that is about to lose an overtone would round to either side."""
+    model, x, prosody = steady(123.4), mel(31), Prosody(speed=speed)
+    whole, _ = model.step(x, model.init_state(1, tiny.seeded(9)), True, prosody)
+    made = in_pieces(model, x, model.init_state(1, tiny.seeded(9)), 0, prosody)
+    torch.testing.assert_close(made, whole, atol=2e-3 * float(whole.abs().max()), rtol=0)
+
+
+@pytest.mark.parametrize("speed", [0.25, 0.8, 1.25, 4.0])
+def test_another_speed_changes_the_duration_and_not_the_pitch(speed: float) -> None:
+    model, x = steady(120.0), torch.zeros(1, MEL.bins, 200)
+    wav, _ = model.step(x, model.init_state(1, tiny.seeded(0)), True, Prosody(speed=speed))
+    assert wav.shape[1] == pytest.approx(200 * MEL.hop / speed, abs=MEL.hop)
+    strength = torch.fft.rfft(wav[0] * torch.hann_window(wav.shape[1])).abs()
+    hertz = torch.arange(len(strength)) * MEL.sample_rate / wav.shape[1]
+    low = (hertz > 60) & (hertz < 180)
+    assert float(hertz[low][strength[low].argmax()]) == pytest.approx(120.0, abs=4.0)
 
 
 def test_without_voicing_only_noise_is_left() -> None:

@@ -9,6 +9,7 @@ intelligible.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,9 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from voxkit.modules.stretch import Stretch, init_stretch
 from voxkit.modules.temporal import CausalTemporalBlock
 from voxkit.modules.torchaudio_cpu import make_importable
-from voxkit.prosody import NATURAL, Pitch
+from voxkit.prosody import NATURAL, Prosody
 from voxkit.spec import MelSpec, VocosSpec
 
 SUBFRAMES = 4  # f0 values and filters per mel frame
@@ -34,9 +36,9 @@ class Excitation:
 
     f0: Tensor  # (B, 4F) Hz, meaningful where voiced
     voiced: Tensor  # (B, 4F) 0 or 1
-    noise: Tensor  # (B, S) unit variance
-    pitch: Pitch = NATURAL
-    breath: Tensor | None = None  # (B, S) unit variance; excites in place of the pulses
+    noise: Tensor | None = None  # (B, S) unit variance; else it is drawn
+    generator: torch.Generator | None = None  # to draw noise from
+    prosody: Prosody = NATURAL
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class HeadState:
     source: Tensor  # (B, 2, W - hop) past of pulse train and noise
     overlap: Tensor  # (B, N - hop) sum of earlier frames' tails
     emitted: int  # samples given out or dropped so far
+    stretch: Stretch | None = None  # what passes more slowly or faster: f0, voicing and filters
+    bands: Tensor | None = None  # (B, 1, 2, n) filters of the last subframe
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class Vocos(nn.Module):
         )
 
     def step(
-        self, mel: Tensor, state: VocosState, last: bool, pitch: Pitch = NATURAL
+        self, mel: Tensor, state: VocosState, last: bool, prosody: Prosody = NATURAL
     ) -> tuple[Tensor, VocosState]:
         """Vocode the next piece: mel (B, M, F) normalised → wav (B, S), the state.
 
@@ -105,12 +109,7 @@ class Vocos(nn.Module):
             return empty, VocosState(seen, state.blocks, state.head, state.generator)
         features, blocks = self._features(seen, state.blocks)
         f0, voiced = self.read_pitch(features)
-        hop = self.mel.hop // SUBFRAMES
-        samples = f0.shape[1] * hop
-        shape = (samples, mel.shape[0], 1 + pitch.whisper)  # in the order of time
-        drawn = torch.randn(shape, generator=state.generator).to(mel.device)
-        noise, *breath = drawn.transpose(0, 1).unbind(2)
-        excitation = Excitation(f0, (voiced > 0.5).to(f0), noise, pitch, *breath)
+        excitation = Excitation(f0, (voiced > 0.5).to(f0), None, state.generator, prosody)
         wav, head = self.head.step(features, excitation, state.head, last)
         return wav, VocosState(seen[:, :, -6:], blocks, head, state.generator)
 
@@ -233,35 +232,69 @@ class SourceFilterHead(nn.Module):
             x, past = block.step(x, past)
             pasts.append(past)
         bands = self.out(self.norm(x)).unflatten(-1, (2, self.bands)) - 3.0  # natural-log gain
-        heard = bend(f0, excitation.pitch)
-        pulse, phase = self._pulses(heard, voiced, state)
-        if excitation.breath is not None:
-            pulse = excitation.breath * _glide(voiced, state.voiced, self.hop)
-        source = torch.stack([pulse, excitation.noise], dim=1)
+        heard, stretch = bend(f0, excitation.prosody), state.stretch
+        if excitation.prosody.speed != 1.0:
+            stretch = stretch or init_stretch(excitation.prosody.speed)
+            heard, voiced, bands, stretch = _stretched(heard, voiced, bands, stretch, last)
+        state = dataclasses.replace(state, blocks=tuple(pasts), stretch=stretch)
+        if not heard.shape[1] and not last:
+            return heard.new_zeros(heard.shape[0], 0), state
+        return self._synthesise(heard, voiced, bands, excitation, state, last)
+
+    def _synthesise(
+        self,
+        f0: Tensor,
+        voiced: Tensor,
+        bands: Tensor,
+        excitation: Excitation,
+        state: HeadState,
+        last: bool,
+    ) -> tuple[Tensor, HeadState]:
+        """f0 and voicing (B, n), log gains (B, n, 2, bands) → wav (B, S), the state."""
+        noise, *breath = self._noise(excitation, f0.shape[1] * self.hop, f0)
+        pulse, phase = self._pulses(f0, voiced, state)
+        if breath:
+            pulse = breath[0] * _glide(voiced, state.voiced, self.hop)
+        source = torch.stack([pulse, noise], dim=1)
         lag = self.window_length - self.hop
         if last:
             source = F.pad(source, (0, lag))
-            bands = torch.cat([bands, bands[:, -1:].expand(-1, SUBFRAMES - 1, -1, -1)], dim=1)
+            end = bands[:, -1:] if bands.shape[1] else state.bands
+            assert end is not None  # a first piece is never empty
+            bands = torch.cat([bands, end.expand(-1, SUBFRAMES - 1, -1, -1)], dim=1)
         source = torch.cat([state.source, source], dim=2)
-        frames = source.unfold(2, self.window_length, self.hop) * self.window  # (B, 2, 4F, W)
+        frames = source.unfold(2, self.window_length, self.hop) * self.window  # (B, 2, n, W)
         spectrum = torch.fft.rfft(frames, n=self.fft)
-        if excitation.breath is not None:
+        if breath:
             spectrum = spectrum * self._tilt(spectrum)
         response = torch.polar((bands @ self.attenuation).exp(), bands @ self.phase)
         filtered = (spectrum * response.transpose(1, 2)).sum(1)
         pieces = torch.fft.irfft(filtered, n=self.fft) / 2  # hann at a quarter hop sums to 2
         wav, overlap = overlap_add(pieces, state.overlap, self.hop)
         skip = max(0, min(lag - state.emitted, wav.shape[1]))
-        after = HeadState(
-            blocks=tuple(pasts),
-            f0=heard[:, -1:],
-            voiced=voiced[:, -1:],
-            phase=phase,
+        after = dataclasses.replace(
+            state,
+            f0=f0[:, -1:] if f0.shape[1] else state.f0,
+            voiced=voiced[:, -1:] if f0.shape[1] else state.voiced,
+            phase=phase if f0.shape[1] else state.phase,
             source=source[:, :, -lag:],
             overlap=overlap,
             emitted=state.emitted + wav.shape[1],
+            bands=bands[:, -1:],
         )
         return wav[:, skip:], after
+
+    def _noise(self, excitation: Excitation, samples: int, like: Tensor) -> tuple[Tensor, ...]:
+        """Return noise (B, S) of unit variance, and for a whisper as much again."""
+        if excitation.noise is not None:
+            return (excitation.noise,)
+        # In the order of time, so that pieces draw what the whole draws.  torch.randn gives the
+        # same numbers in pieces only where they come in sixteens: a subframe throws a few away.
+        room = self.hop if excitation.prosody.speed == 1.0 else -(-self.hop // 16) * 16
+        kinds = 1 + excitation.prosody.whisper
+        shape = (samples // self.hop, room, like.shape[0], kinds)
+        drawn = torch.randn(shape, generator=excitation.generator)[:, : self.hop].flatten(0, 1)
+        return drawn.to(like.device).transpose(0, 1).unbind(2)
 
     def _pulses(self, f0: Tensor, voiced: Tensor, state: HeadState) -> tuple[Tensor, Tensor]:
         """Band-limited pulses of unit power: Σ_{k=1..K} cos kφ in closed form (Dirichlet)."""
@@ -290,11 +323,22 @@ class SourceFilterHead(nn.Module):
         return torch.stack([tilt, torch.ones_like(tilt)])[:, None]
 
 
-def bend(f0: Tensor, pitch: Pitch) -> Tensor:
+def bend(f0: Tensor, pitch: Prosody) -> Tensor:
     """f0 in Hz → f0 in Hz: spread about its centre in semitones, then moved."""
     if pitch.spread != 1.0:
         f0 = pitch.centre_hz * (f0 / pitch.centre_hz) ** pitch.spread
     return f0 if pitch.factor == 1.0 else f0 * pitch.factor
+
+
+def _stretched(
+    f0: Tensor, voiced: Tensor, bands: Tensor, stretch: Stretch, last: bool
+) -> tuple[Tensor, Tensor, Tensor, Stretch]:
+    """f0, voicing (B, n) and log gains (B, n, 2, b) → the same over m subframes, the state."""
+    rows = torch.cat([f0.log()[..., None], voiced[..., None], bands.flatten(2)], dim=2)
+    passed, stretch = stretch.step(rows.transpose(1, 2), last)
+    made = passed.transpose(1, 2)
+    filters = made[..., 2:].unflatten(2, bands.shape[2:])
+    return made[..., 0].exp(), made[..., 1], filters, stretch
 
 
 def _glide(values: Tensor, before: Tensor, hop: int) -> Tensor:
