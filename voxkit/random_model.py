@@ -85,13 +85,7 @@ def load(family: str, device: torch.device, precision: Precision) -> tuple[Engin
 
     Raises `ModelError` for a family that has none.
     """
-    file = resources.files("voxkit") / "specs" / f"{family}.json"
-    if not file.is_file():
-        raise ModelError(f"{family} is no hub model: --random-weights has cosyvoice2, cosyvoice3.")
-    with resources.as_file(file) as path:
-        spec = read_spec(path)
-    assert isinstance(spec, CosyVoiceSpec)
-    spec = without_quirks(spec)
+    spec = _spec(family)
     kinds = {"generator": precision.generator, "decoder": precision.decoder}
     nets: dict[str, Any] = {}
     for part, (network, _, _) in cosyvoice.networks(spec).items():
@@ -109,6 +103,24 @@ def load(family: str, device: torch.device, precision: Precision) -> tuple[Engin
     )
     engine = Engine(spec, parts, fingerprint=f"{spec.family}:random", default_voice="random")
     return engine, _voice(spec, engine.fingerprint)
+
+
+def speech_lm(family: str, kind: Kind) -> SpeechLm:
+    """Make the token LM alone, on the CPU.  Raises `ModelError` for a family that has none."""
+    network, _, _ = cosyvoice.networks(_spec(family))["generator"]
+    lm: Any = _filled(network, torch.device("cpu"))
+    pack(lm, kind)
+    return lm
+
+
+def _spec(family: str) -> CosyVoiceSpec:
+    file = resources.files("voxkit") / "specs" / f"{family}.json"
+    if not file.is_file():
+        raise ModelError(f"{family} is no hub model: --random-weights has cosyvoice2, cosyvoice3.")
+    with resources.as_file(file) as path:
+        spec = read_spec(path)
+    assert isinstance(spec, CosyVoiceSpec)
+    return without_quirks(spec)
 
 
 def _filled(network: nn.Module, device: torch.device) -> nn.Module:
