@@ -17,7 +17,7 @@ FILES = sorted((ROOT / "voxkit").rglob("*.py"))
 # Bottom to top.  A file imports only from rows below its own; files of one folder may import
 # each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "prefetch"),
+    ("errors",),
     ("spec", "options", "style", "files", "catalogue", "precision"),
     ("cosyvoice_spec", "prosody", "conversion", "download"),
     ("families", "hub", "lookalikes"),
