@@ -39,6 +39,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("design",),
     ("library",),
     ("arriving", "delivery", "readings", "provenance"),
+    ("live_score",),
     ("tokenizer", "generator", "cosyvoice_front", "cosyvoice_weights"),
     ("decoder",),
     ("cosyvoice",),

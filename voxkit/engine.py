@@ -22,6 +22,7 @@ from voxkit.delivery import Cast, Delivery, Wishes, deliver
 from voxkit.errors import TextError, VoiceError
 from voxkit.families import AnySpec
 from voxkit.library import find_voice
+from voxkit.live_score import Marked, MarkedText
 from voxkit.markup import Piece
 from voxkit.modules.formants import move_formants
 from voxkit.modules.stretch import init_stretch
@@ -162,7 +163,7 @@ class Engine:
 
     def stream(
         self,
-        text: str | Script | Iterable[str],
+        text: str | Script | Marked | Iterable[str],
         voice: Voice,
         options: Options | None = None,
         *,
@@ -185,7 +186,11 @@ class Engine:
         def utterances(progress: Progress) -> Iterator[Utterance]:
             if isinstance(whole, Script):
                 return known(whole, progress)
-            return arriving(whole, self.parts.frontend.arriving(), progress)
+            frontend = self.parts.frontend
+            if isinstance(whole, Marked):
+                source = MarkedText(frontend.arriving, frontend.marks, whole.lexicon)
+                return arriving(whole.text, source, progress)
+            return arriving(whole, frontend.arriving(), progress)
 
         def speak(progress: Progress) -> abc.Generator[Audio, None, None]:
             if isinstance(whole, Script) and whole.lead_ms:
@@ -198,7 +203,7 @@ class Engine:
 
     def speak(
         self,
-        text: str | Script | Iterable[str],
+        text: str | Script | Marked | Iterable[str],
         voice: Voice,
         options: Options | None = None,
         *,
@@ -291,7 +296,8 @@ class Engine:
         for utterance in utterances:
             if pause_ms is not None:
                 yield self._silence(pause_ms)
-            counts.append((yield from self._utterance(utterance, wishes, counts, progress)))
+            if utterance.first.text:  # else it is silence alone
+                counts.append((yield from self._utterance(utterance, wishes, counts, progress)))
             last = utterance.last
             pause_ms = self._delivery(last, wishes).pause_ms
         if last is not None and last.pause_ms is not None:

@@ -137,9 +137,15 @@ _SCOPED = {"rate": "rate", "pitch": "pitch_st", "volume": "energy_db", "voice": 
 _SPANS = {"strong": ("emphasis", "strong"), "laughter": ("laughing", True)}
 
 
-def parse(text: str) -> tuple[Piece, ...]:
-    """Split a text at its markup.  Never fails: what cannot be read becomes an `Unknown` piece."""
-    return _Inline(text).read()
+Scopes = dict[str, list[Any]]  # field of Manner → values, the innermost last
+
+
+def parse(text: str, scopes: Scopes | None = None) -> tuple[Piece, ...]:
+    """Split a text at its markup.  Never fails: what cannot be read becomes an `Unknown` piece.
+
+    Tags that are left open are kept in `scopes`, from where the next part of a text goes on.
+    """
+    return _Inline(text, {} if scopes is None else scopes).read()
 
 
 def spoken_text(pieces: Iterable[Piece]) -> str:
@@ -186,12 +192,11 @@ def _slice(
 class _Inline:
     """One pass over a text with inline markup."""
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+    def __init__(self, text: str, scopes: Scopes) -> None:
+        self.text, self.scopes = text, scopes
         self.pieces: list[Piece] = []
         self.buffer: list[str] = []
         self.begin = 0  # where the buffered words start
-        self.scopes: dict[str, list[Any]] = {}  # field of Manner → values, the innermost last
 
     def read(self) -> tuple[Piece, ...]:
         at = 0
@@ -361,7 +366,14 @@ def energy_db(text: str) -> float | None:
 
 
 def _voice(text: str) -> str | None:
-    return text.strip() or None
+    """Read the name of a voice in the library; a text opens no files."""
+    name = text.strip()
+    return name if name and is_library_name(name) else None
+
+
+def is_library_name(name: str) -> bool:
+    """Tell a name from the path of a file."""
+    return not re.search(r"[/\\]|\.safetensors$", name)
 
 
 def _number(text: str) -> tuple[float | None, str]:

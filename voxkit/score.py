@@ -26,7 +26,7 @@ _STAND_INS = (
     "flamingo gazebo hammock igloo kumquat lasagna maraca ocelot quinoa rhubarb sombrero walrus"
 ).split()
 _ENDED = re.compile(r"[.!?:…。！？：][\"')\]”’»」』）]*\s*$|\n[ \t]*\n\s*$")
-_CLOSING = re.compile(r"[,;.!?:…，；。！？：)\]”’»」』）]+(?=\s|$)")
+CLOSING = re.compile(r"[,;.!?:…，；。！？：)\]”’»」』）]+(?=\s|$)")
 _BLANK_LINE = re.compile(r"\n[ \t]*\n\s*$")
 _FULL_STOPS = {".": ",", "。": "，"}
 
@@ -42,7 +42,7 @@ def write_script(
     """
     if len(words := spoken_text(pieces)) > MAX_CHARACTERS:
         return prepare(words)  # says that it is too long
-    parts = _Parts(marks, words.casefold())
+    parts = Parts(marks, words.casefold())
     for piece in pieces:
         parts.add(piece)
     stretches = _joined(parts.stretches)
@@ -60,16 +60,18 @@ def write_script(
         else:
             sentences[-1] = _passed_on(sentences[-1], stretch)
     if not sentences:
+        if not any(stretch.text.strip() for stretch in stretches):
+            raise TextError("There is nothing to say: the text holds only markup; add some words.")
         return prepare("".join(stretch.text for stretch in stretches))  # says why there is none
     return Script(tuple(sentences), tuple(unsaid), lead_ms, _notes(pieces, parts))
 
 
-def _notes(pieces: Iterable[Piece], parts: _Parts) -> tuple[str, ...]:
+def _notes(pieces: Iterable[Piece], parts: Parts) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*problems(pieces), *parts.notes)))
 
 
 @dataclass
-class _Stretch:
+class Stretch:
     """A part of the text that is spoken in one manner, and what follows it."""
 
     manner: Manner
@@ -80,19 +82,21 @@ class _Stretch:
 
     @property
     def is_plain(self) -> bool:
+        """Whether it could as well be plain text."""
         return self.manner == PLAIN and not self.phones and self.pause_ms is None
 
 
-class _Parts:
+class Parts:
     """Collects pieces into stretches of one manner."""
 
     def __init__(self, marks: frozenset[str], words: str) -> None:
         self.marks = marks
         self.stand_ins = [word for word in _STAND_INS if word not in words]
-        self.stretches: list[_Stretch] = [_Stretch(PLAIN)]
+        self.stretches: list[Stretch] = [Stretch(PLAIN)]
         self.notes: list[str] = []
 
     def add(self, piece: Piece) -> None:
+        """Put a piece into the stretch that it belongs to."""
         match piece:
             case Spoken():
                 self._say(piece)
@@ -139,15 +143,15 @@ class _Parts:
             manner, emphasis="none" if told else manner.emphasis, laughing=False
         )
 
-    def _stretch(self, manner: Manner) -> _Stretch:
+    def _stretch(self, manner: Manner) -> Stretch:
         """Return the stretch that words of this manner belong to."""
         last = self.stretches[-1]
         if last.manner != manner or last.pause_ms is not None or last.ends is not None:
-            last = _Stretch(manner)
+            last = Stretch(manner)
             self.stretches.append(last)
         return last
 
-    def _pronounced(self, word: str, said: Pronunciation, stretch: _Stretch) -> str:
+    def _pronounced(self, word: str, said: Pronunciation, stretch: Stretch) -> str:
         """Return what stands in the text for a word that is said in its own way."""
         if said.kind == "respelling":
             return said.value
@@ -175,10 +179,10 @@ def _cased(stand_in: str, word: str) -> str:
     return stand_in.capitalize() if word[:1].isupper() else stand_in
 
 
-def _joined(stretches: list[_Stretch]) -> list[_Stretch]:
+def _joined(stretches: list[Stretch]) -> list[Stretch]:
     """Give what closes a stretch to it, spacing too, and drop stretches that hold nothing."""
     for before, after in zip(stretches, stretches[1:], strict=False):
-        if before.text and not before.text[-1:].isspace() and (m := _CLOSING.match(after.text)):
+        if before.text and not before.text[-1:].isspace() and (m := CLOSING.match(after.text)):
             before.text += m[0]
             after.text = after.text[m.end() :]
         rest = after.text.lstrip()
@@ -189,7 +193,7 @@ def _joined(stretches: list[_Stretch]) -> list[_Stretch]:
 
 
 def _sentences(
-    stretch: _Stretch, prepare: Callable[[str], Script], unsaid: dict[str, None], *, last: bool
+    stretch: Stretch, prepare: Callable[[str], Script], unsaid: dict[str, None], *, last: bool
 ) -> list[Sentence]:
     """Normalise one stretch; words that cannot be said go to `unsaid`."""
     if not stretch.text.strip(" \n\t.,;:!?()[]{}\"'“”‘’«»–—-"):
@@ -200,10 +204,11 @@ def _sentences(
         unsaid[stretch.text.strip()] = None
         return []
     unsaid |= dict.fromkeys(script.unsaid)
-    made = [
-        dataclasses.replace(_with_phones(s, stretch), manner=stretch.manner)
-        for s in script.sentences
-    ]
+    return finished([dressed(s, stretch) for s in script.sentences], stretch, last=last)
+
+
+def finished(made: list[Sentence], stretch: Stretch, *, last: bool) -> list[Sentence]:
+    """Let the last sentence of a stretch end as what follows asks for."""
     end = made[-1]
     if stretch.ends:
         end = dataclasses.replace(end, paragraph_end=stretch.ends == "paragraph")
@@ -215,22 +220,21 @@ def _sentences(
     pause_ms = stretch.pause_ms
     if pause_ms is None and end.cut and end.text[-1] != stretch.text.rstrip()[-1]:
         pause_ms = 0.0  # nobody wrote a comma there
-    made[-1] = dataclasses.replace(end, pause_ms=pause_ms)
-    return made
+    return [*made[:-1], dataclasses.replace(end, pause_ms=pause_ms)]
 
 
-def _with_phones(sentence: Sentence, stretch: _Stretch) -> Sentence:
-    """Put phones where words stand in for them, and the words themselves into the source."""
+def dressed(sentence: Sentence, stretch: Stretch) -> Sentence:
+    """Give a sentence its manner, and phones where words stand in for them."""
     text, source = sentence.text, sentence.source
     for stand_in, (word, phones) in sorted(stretch.phones.items(), key=lambda x: -len(x[0])):
         pattern = re.compile(rf"\b{stand_in}\b(?P<of>'s\b)?", re.IGNORECASE)
         spelled = " ".join(phones)
         text = pattern.sub(lambda m, p=spelled: f"{GIVEN}{p}{GIVEN}{m['of'] or ''}", text)  # type: ignore[misc]
         source = pattern.sub(lambda m, w=word: w + (m["of"] or ""), source)  # type: ignore[misc]
-    return dataclasses.replace(sentence, text=text, source=source)
+    return dataclasses.replace(sentence, text=text, source=source, manner=stretch.manner)
 
 
-def _passed_on(sentence: Sentence, silent: _Stretch) -> Sentence:
+def _passed_on(sentence: Sentence, silent: Stretch) -> Sentence:
     """Let a sentence end as the silent stretch behind it does."""
     pause_ms = sentence.pause_ms
     if silent.pause_ms is not None:

@@ -21,6 +21,7 @@ from voxkit.markup import (
     Spoken,
     duration_ms,
     energy_db,
+    is_library_name,
     pitch_st,
     rate,
 )
@@ -252,7 +253,10 @@ class _Ssml:
         return dataclasses.replace(self.manner, emphasis=level)
 
     def _voice(self, attributes: Mapping[str, str]) -> Manner:
-        return dataclasses.replace(self.manner, voice=attributes["name"].strip())
+        name = attributes["name"].strip()
+        if not is_library_name(name):
+            self._fail("voice name must be that of a voice in the library")
+        return dataclasses.replace(self.manner, voice=name)
 
     def _break_ms(self, element: _Open) -> float:
         strength = element.attributes.get("strength", "medium")
