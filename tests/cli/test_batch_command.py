@@ -161,7 +161,15 @@ def test_a_missing_file_is_made_again(vox: Vox, lines: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [("--speed", "2"), ("-v", "bert"), ("--seed", "9"), ("--sample-rate", "16000")]
+    "change",
+    [
+        ("--speed", "2"),
+        ("-v", "bert"),
+        ("--seed", "9"),
+        ("--sample-rate", "16000"),
+        ("--quantize", "int8"),
+        ("--dtype", "fp32"),
+    ],
 )
 def test_a_change_of_how_to_speak_makes_all_lines_again(
     vox: Vox, lines: Any, change: tuple[str, str]

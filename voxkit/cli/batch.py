@@ -24,7 +24,7 @@ from voxkit.cli.manifest import (
     read_lines,
     rename,
 )
-from voxkit.cli.order import Order, told
+from voxkit.cli.order import LOADING, Order, told
 from voxkit.cli.output import Output
 from voxkit.cli.request import Reading, Request, finder, named_voices, taking, tell_style, unheard
 from voxkit.cli.speak import perform
@@ -228,7 +228,7 @@ def batch(
     facts = {
         "voice": wanted.content,
         "model": [engine.fingerprint, engine.spec.name, engine.spec.revision]
-        + (["compat"] if request.compat else []),
+        + [f"{name}={getattr(request, name)}" for name in LOADING if _asked(request, name)],
         "options": dataclasses.asdict(dataclasses.replace(options, seed=0)),
         "style": [style.settings(), style.said, style.exact],
         "reading": [reading.ssml, {word: said.value for word, said in reading.lexicon.items()}],
@@ -245,6 +245,11 @@ def batch(
     order = Order("", reading, options, style, sample_rate)
     studio = Studio(engine, wanted.voice, find, order, provenance, request, output, extension)
     _run(out, studio, todo, manifest, workers=jobs)
+
+
+def _asked(request: Request, name: str) -> bool:
+    """Tell whether a flag was given that a request without flags has not."""
+    return bool(getattr(request, name) != getattr(Request(), name))
 
 
 def _named(text: str, reading: Reading, find: Callable[[str], Voice]) -> dict[str, object]:
