@@ -22,6 +22,10 @@ COMMANDS = [
     ["batch", "--help"],
     ["bench", "--help"],
     ["clone", "--help"],
+    ["describe", "slowly, a bit sad"],
+    ["styles", "list"],
+    ["styles", "markup"],
+    ["verify", "--help"],
 ]
 PROGRAM = """
 import sys
