@@ -48,8 +48,10 @@ class Bf16Linear(Packed):
         """Weight (N, K) bf16, bias (N,) or None."""
         super().__init__(weight.shape, weight.device)
         self.bias = None if bias is None else bias.to(torch.bfloat16)
-        self.ordered = weight.device.type == "cpu" and bool(
-            torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        self.ordered = (
+            weight.device.type == "cpu"
+            and torch.backends.mkldnn.is_available()
+            and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
         )
         # Reordered weights are read at 3 to 4 times the speed where there is one row of input.
         self.kept = torch.ops.mkldnn._reorder_linear_weight(weight, 1) if self.ordered else weight
