@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,3 +66,15 @@ def test_the_real_torchaudio_and_vocos_import() -> None:
     assert importlib.import_module("torchaudio.functional").resample
     assert importlib.import_module("torchaudio.compliance.kaldi").fbank
     assert importlib.import_module("vocos.models").VocosBackbone
+
+
+def test_the_backbone_comes_without_the_rest_of_its_package() -> None:
+    code = (
+        "import sys; from voxkit.modules.torchaudio_cpu import vocos_models, make_importable; "
+        "first = vocos_models().VocosBackbone; "
+        "print(sorted({'torchaudio', 'huggingface_hub', 'vocos'} & set(sys.modules))); "
+        "make_importable(); import vocos; print(vocos.Vocos.__name__); "
+        "from vocos.models import VocosBackbone as again; print(again is first)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["[]", "Vocos", "True"], done.stderr

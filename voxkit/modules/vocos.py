@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from voxkit.modules.stretch import Stretch, init_stretch
 from voxkit.modules.temporal import CausalTemporalBlock
-from voxkit.modules.torchaudio_cpu import make_importable
+from voxkit.modules.torchaudio_cpu import vocos_models
 from voxkit.prosody import NATURAL, Prosody
 from voxkit.spec import MelSpec, VocosSpec
 
@@ -72,10 +72,9 @@ class Vocos(nn.Module):
     def __init__(self, spec: VocosSpec, mel: MelSpec) -> None:
         super().__init__()
         self.spec, self.mel = spec, mel
-        make_importable()
-        from vocos.models import VocosBackbone
-
-        self.backbone = VocosBackbone(mel.bins, spec.width, spec.intermediate, spec.layers)
+        self.backbone = vocos_models().VocosBackbone(
+            mel.bins, spec.width, spec.intermediate, spec.layers
+        )
         self.pitch = nn.Linear(spec.width, 2 * SUBFRAMES)
         self.head: SourceFilterHead | IstftHead = (
             SourceFilterHead(spec, mel) if spec.head == "source-filter" else IstftHead(spec, mel)
