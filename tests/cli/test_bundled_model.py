@@ -103,3 +103,17 @@ def test_the_readme_program_runs(run: Callable[..., Done], tmp_path: Path) -> No
     assert np.array_equal(np.concatenate([p.samples for p in pieces]), audio.samples)
     voxkit.write_audio(tmp_path / "hello.wav", audio)
     assert read_audio(tmp_path / "hello.wav").seconds == pytest.approx(audio.seconds)
+
+
+def test_speaking_imports_only_what_it_needs(tmp_path: Path) -> None:
+    program = (
+        "import sys; from voxkit.cli.app import run; "
+        "status = run(['speak', 'Hello.', '-o', 'out.wav', '--quiet', '--seed', '0']); "
+        "heavy = {'torchaudio', 'librosa', 'vocos', 'onnxruntime', 'huggingface_hub', 'scipy'}; "
+        "print(status, sorted(heavy & set(sys.modules)))"
+    )
+    env = os.environ | {"PYTHONPATH": str(ROOT), "VOXKIT_HOME": str(tmp_path / "home")}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=env, capture_output=True, check=False
+    )
+    assert done.stdout.decode().split("\n")[0] == "0 []", done.stderr.decode()
