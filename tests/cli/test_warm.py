@@ -102,6 +102,20 @@ def test_ctrl_c_stops_the_request_and_not_the_worker(voxkit: Start, place: Path)
     assert worker(place) == before
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the request in /proc")
+def test_a_request_that_is_killed_ends_in_one_sentence(voxkit: Start, place: Path) -> None:
+    words = "Hello there, this is a long story. " * 400
+    process = voxkit("speak", words, "-v", "anna", "-o", "-", "--raw", "--warm", "--seed", "1")
+    assert process.stdout is not None
+    assert process.stdout.read(100)
+    parent = worker(place)
+    (child,) = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    os.kill(int(child), signal.SIGKILL)
+    status, _, err = done(process)
+    assert status == 1
+    assert err == "Error: The warm worker was stopped meanwhile: try again.\n"
+
+
 def test_a_worker_ends_when_nobody_calls(tmp_path: Path) -> None:
     place = tmp_path / "x.sock"
     env = os.environ | {"PYTHONPATH": str(ROOT), "VOXKIT_WARM_IDLE_S": "0.01"}

@@ -69,8 +69,12 @@ def _status(line: socket.socket, stopped: list[int]) -> int:
         if len(stopped) > 1:
             return _INTERRUPTED
         with contextlib.suppress(TimeoutError):
-            answer = line.recv(1)
-            return answer[0] if answer else 1
+            if answer := line.recv(1):
+                return answer[0]
+            from voxkit.cli.output import Output
+
+            Output().error("The warm worker was stopped meanwhile: try again.")
+            return 1
 
 
 @contextlib.contextmanager
