@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from voxkit.arriving import TextSource
@@ -30,6 +30,10 @@ class Marked:
 
     text: Iterable[str]
     lexicon: Mapping[str, Pronunciation] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the text as it comes, markup and all."""
+        return iter(self.text)
 
 
 class MarkedText:

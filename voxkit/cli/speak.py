@@ -90,11 +90,13 @@ def speak(
 
     A text may hold markup for pauses, rate, voices and more: see `voxkit styles markup`.
     """
+    from voxkit.live_score import Marked
+
     out = Output(request.quiet, request.json)
     if request.json and output == "-":
         raise typer.BadParameter("cannot go with -o -, which is stdout too", param_hint="--json")
     again = None if replay is None else replay_of(replay)
-    live = output in (None, "-") and again is None and not request.ssml and request.lexicon is None
+    live = output in (None, "-") and again is None and not request.ssml
     pipe = from_pipe(text, input_file) if live else None
     arriving = None if pipe is None else ArrivingText(pipe)
     said: str | None = ""
@@ -128,7 +130,8 @@ def speak(
         again.check(out, engine, speaker, find)
     rendering = render(order.style, engine.spec.family)
     _tell(out, words, order, rendering, engine)
-    speech = engine.stream(words, speaker, order.options, style=order.style, voices=find)
+    source = words if isinstance(words, Script) else Marked(words, order.reading.lexicon)
+    speech = engine.stream(source, speaker, order.options, style=order.style, voices=find)
     comment = told(order, engine, speaker, find, provenance, request=request)
     total = len(order.text) / _CHARACTERS_A_SECOND / order.options.speed or None
     with out.bar("Speaking", total) as bar:
