@@ -27,6 +27,7 @@ _CENTRE_HZ = 146.0  # between the medians of men and women
 _PITCH_FACTORS = (0.6, 1.8)  # beyond, the vocoder's filters no longer fit their source
 # By which voices of one description differ.
 _PITCH_NOISE_ST, _RATE_NOISE, _FORMANT_REACH = 0.7, 0.04, 0.13
+_GOLDEN = (math.sqrt(5) - 1) / 2
 _ST = math.log(2) / 12
 _STREAM = 0x766F6963  # keeps these draws apart from those of speech with the same seed
 
@@ -71,7 +72,8 @@ def drawn(wish: Wish, space: VoiceSpace, mel: MelSpec, *, seed: int, name: str) 
         pitch += ((wish.pitch_st or 0.0) + _PITCH_NOISE_ST * float(rng.standard_normal())) * _ST
         wanted["pitch_hz"] = (pitch - middle) / spread
     rate = wish.rate * math.exp(_RATE_NOISE * float(rng.standard_normal()))
-    formants = wish.formants * math.exp(_FORMANT_REACH * float(rng.uniform(-1, 1)))
+    place = 2 * ((0.5 + seed * _GOLDEN) % 1.0) - 1  # neighbouring seeds lie far apart
+    formants = wish.formants * math.exp(_FORMANT_REACH * place)
     person = space.draw(gender, wanted, rng)
     return Voice(
         name=name,
