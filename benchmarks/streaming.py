@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 from speed import cpu_name
 
 import voxkit
@@ -49,6 +50,11 @@ def heard(engine: Any, voice: Any, seed: int, clock: Clock) -> dict[str, float]:
         "least_slack_ms": 1000 * slack,
         "rtf": (clock() - began) / played_s,
     }
+
+
+def unread(voice: Any, run: int) -> Any:
+    """Return the voice with a reference that differs by a hair, so that it was not read before."""
+    return dataclasses.replace(voice, mel=voice.mel + np.float32(1e-4 * (run + 1)))
 
 
 def decoded(engine: Any, voice: Any, count: int, hops: Iterator[int], clock: Clock) -> float:
@@ -121,9 +127,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     engine, voice = loaded(arguments)
     heard(engine, voice, 0, clock)  # the first call pays for caches and tables
     known = [heard(engine, voice, seed, clock) for seed in range(arguments.runs)]
-    fresh = [
-        heard(engine, dataclasses.replace(voice), seed, clock) for seed in range(arguments.runs)
-    ]
+    fresh = [heard(engine, unread(voice, run), run, clock) for run in range(arguments.runs)]
     medians = {name: statistics.median(run[name] for run in known) for name in known[0]}
     return {
         "model": engine.spec.name,
