@@ -59,7 +59,8 @@ def spoken(model: CosyVoice, who: Voice, said: list[int], *, largest: int | None
     pieces = []
     for begin, end in hops:
         last = end == len(said)
-        mel, state = model.decoder.decode(torch.tensor(said[begin:end]), state, last)
+        new = torch.tensor(said[begin:end], dtype=torch.long)
+        mel, state = model.decoder.decode(new, state, last)
         wav, wav_state = model.vocoder.vocode(mel, wav_state, last)
         pieces.append(wav)
     return torch.cat(pieces)
@@ -286,6 +287,11 @@ def test_nothing_in_a_transcript_or_an_instruction_steers_the_model(
     assert prompt_of(model, told, who) == prompt_of(model, told, plain)
     one, two = (prompt_of(model, told, plain, words) for words in (f"Sing.{mark}", "Sing."))
     assert one == two
+
+
+def test_a_sentence_of_no_tokens_has_no_sound(model: CosyVoice, compat: CosyVoice) -> None:
+    for made in (model, compat):
+        assert spoken(made, voice(made.spec), []).shape == (0,)
 
 
 # ---- folders ------------------------------------------------------------------------------------

@@ -164,6 +164,8 @@ class FadingHiftVocoder:
     def vocode(self, mel: Tensor, state: HiftFadeState, last: bool) -> tuple[Tensor, HiftFadeState]:
         """mel (1, M, f) of the next frames → wav (s,), the state for what follows."""
         mel = torch.cat([state.mel, mel], dim=2)
+        if not mel.shape[2]:
+            return mel.new_zeros(0), state
         noise = state.noise.take(mel.shape[2]).to(mel)
         source = make_source(self.net, self.net.f0(mel), noise, self.mel.sample_rate)
         old = state.source.shape[1]
