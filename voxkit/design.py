@@ -26,7 +26,7 @@ SAMPLE = "The boat came in with the tide, and everyone went down to see who was 
 _CENTRE_HZ = 146.0  # between the medians of men and women
 _PITCH_FACTORS = (0.6, 1.8)  # beyond, the vocoder's filters no longer fit their source
 # By which voices of one description differ.
-_PITCH_NOISE_ST, _RATE_NOISE, _FORMANT_REACH = 0.7, 0.04, 0.13
+_PITCH_NOISE_ST, _RATE_NOISE, _FORMANT_REACH = 1.2, 0.04, 0.2
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _ST = math.log(2) / 12
 _STREAM = 0x766F6963  # keeps these draws apart from those of speech with the same seed

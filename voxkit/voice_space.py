@@ -25,7 +25,7 @@ Gender = Literal["female", "male"]
 GENDERS: tuple[Gender, ...] = ("female", "male")
 FILE = "voice_space.safetensors"  # in a model's folder
 _MOST_BYTES = 2**20
-_SLACK = 0.2  # standard deviations by which a voice may miss what was asked for
+_SLACK = 0.6  # standard deviations by which a voice may miss what was asked for
 _REACH = 2.5  # standard deviations; beyond, nobody of the training speakers was
 
 
