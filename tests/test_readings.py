@@ -30,6 +30,13 @@ def test_the_same_voice_is_read_once_whatever_else_is_asked_for() -> None:
     assert (len(states), len(read)) == (1, 1)
 
 
+def test_a_copy_of_a_voice_is_not_read_again() -> None:
+    readings, read = counting()
+    first, copy = tiny.voice(), tiny.voice()
+    assert readings.after(first, Options()) is readings.after(copy, Options())
+    assert len(read) == 1
+
+
 def test_another_number_of_steps_is_another_reading() -> None:
     readings, read = counting()
     voice = tiny.voice()
@@ -40,7 +47,7 @@ def test_another_number_of_steps_is_another_reading() -> None:
 
 def test_only_the_two_used_last_are_kept() -> None:
     readings, read = counting()
-    voices = {name: tiny.voice(name=name) for name in "abc"}
+    voices = {name: tiny.voice(seed, name=name) for seed, name in enumerate("abc")}
     for name in "abacab":
         readings.after(voices[name], Options())
     assert "".join(name for name, _ in read) == "abcb"
