@@ -10,9 +10,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fake_hub import COMMIT, FILES, NEEDED, REPO, FakeHub, point_to, serve
 from huggingface_hub import close_session
+from safetensors.numpy import save_file
 
 from voxkit import checkpoint
 from voxkit.cli.app import run
@@ -110,7 +112,7 @@ def test_the_bundled_model_is_found_but_never_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "config.json").write_text('{"family": "native"}')
-    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    save_file({"weights": np.zeros(1, np.float32)}, tmp_path / "model.safetensors")
     bundled = checkpoint.ModelInfo("voxkit-en", "native", tmp_path, 7, True, "In the box")
     monkeypatch.setattr(checkpoint, "available", lambda: (bundled,))
     for command in ("pull", "path"):
