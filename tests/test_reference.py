@@ -91,6 +91,11 @@ def test_speech_without_pauses_is_cut_where_it_is_quietest() -> None:
     ) % 0.25 == pytest.approx(0.25, abs=0.04)
 
 
+def test_a_short_recording_that_is_clipped_throughout_is_used_whole() -> None:
+    clip = reference_clip(recording(pause(0.5), np.clip(speech(2.0, level=3.0), -1, 1)))
+    assert clip.seconds == pytest.approx(2.15, abs=0.06)
+
+
 def test_a_transcript_is_never_left_with_half_its_speech() -> None:
     short = recording(speech(6.0), pause(0.3), speech(3.0))
     assert reference_clip(short, whole=True).seconds == pytest.approx(9.4, abs=0.1)

@@ -135,8 +135,8 @@ def _best_stretch(
 ) -> tuple[int, int]:
     """Return the frames (first, end) of the run of whole phrases within `room` with most speech.
 
-    A clipped frame takes away what ten frames of speech give.  Where no such run is half full, the
-    longest phrase is cut at the quietest frame of the last third of what fits.
+    A clipped frame takes away what ten frames of speech give.  Where no such run is half full and a
+    phrase does not fit, the longest is cut at the quietest frame of the last third of what does.
     """
     starts, ends = phrases[:, 0], phrases[:, 1]
     clean = ends - starts - 10 * (clipped[ends] - clipped[starts])
@@ -145,7 +145,7 @@ def _best_stretch(
     amounts = spoken[after] - spoken[np.arange(len(starts))]
     best = int(np.argmax(amounts))
     longest = int(np.argmax(ends - starts))
-    if amounts[best] >= min(room, ends[longest] - starts[longest]) / 2:
+    if ends[longest] - starts[longest] <= room or amounts[best] >= room / 2:
         return int(starts[best]), int(ends[after[best] - 1])
     first = int(starts[longest])
     least = first + room * 2 // 3
