@@ -203,7 +203,7 @@ def test_a_voice_that_was_cloned_anew_makes_its_lines_again(
     vox: Vox, lines: Any, reference: Path
 ) -> None:
     lines("One.")
-    vox("clone", str(reference), "--name", "me")
+    assert vox("clone", str(reference), "--name", "me", "--i-have-rights").status == 0
     assert counts(vox, "-v", "me") == (1, 0, 0, 0)
     assert counts(vox, "-v", "me") == (0, 1, 0, 0)
     from fake_engine import voice

@@ -15,6 +15,7 @@ from voxkit.cli import flags
 from voxkit.cli.output import Output
 from voxkit.errors import TrainingError
 from voxkit.families import read_spec
+from voxkit.precision import Dtype, Kind, chosen
 from voxkit.spec import ModelSpec, from_dict
 from voxkit.train import corpus as corpora
 from voxkit.train import export as exports
@@ -45,6 +46,13 @@ FromFlag = Annotated[
         "--from",
         metavar="NAME|FOLDER",
         help="Model whose weights training starts from, while there is no checkpoint.",
+    ),
+]
+DtypeFlag = Annotated[
+    Dtype,
+    typer.Option(
+        "--dtype",
+        help="Of large matrix products: auto is bf16 where the machine is fast at it, else fp32.",
     ),
 ]
 _WORK = Path("runs")
@@ -146,10 +154,13 @@ def _train(
     steps: int | None,
     start: str | None,
     device: flags.Device,
+    dtype: Dtype,
     threads: int | None,
     quiet: bool,
 ) -> None:
     import torch
+
+    from voxkit.modules.linears import fast_kind
 
     out = Output(quiet)
     if threads:
@@ -157,6 +168,7 @@ def _train(
     where = str(device)
     if where == "auto":
         where = "cuda" if torch.cuda.is_available() else "cpu"
+    kind = chosen(dtype, None, fast=fast_kind(torch.device(where)), on_cpu=where == "cpu").decoder
     data = _recipe(part, recipe)
     loop = from_dict(LoopRecipe, data.get("loop"), f"{part}.toml [loop]")
     if steps:
@@ -174,7 +186,8 @@ def _train(
             )
             bar.at(step, words)
 
-        run(task, loop, work / part, device=where, report=report)
+        mixed = kind is Kind.bf16
+        run(task, loop, work / part, device=where, mixed=mixed, report=report)
     made = [n for n in ("checkpoint.pt", "log.jsonl", "loss.png") if (work / part / n).is_file()]
     out.note(f"{work / part}: {', '.join(made)} at step {loop.steps}.")
 
@@ -244,10 +257,11 @@ def _part(name: str, words: str) -> None:
         steps: StepsFlag = None,
         start: FromFlag = None,
         device: flags.DeviceFlag = flags.Device.auto,
+        dtype: DtypeFlag = Dtype.auto,
         threads: flags.ThreadsFlag = None,
         quiet: flags.QuietFlag = False,
     ) -> None:
-        _train(name, work, recipe, spec, steps, start, device, threads, quiet)
+        _train(name, work, recipe, spec, steps, start, device, dtype, threads, quiet)
 
 
 _part("tokenizer", "Train the FSQ speech tokenizer.")

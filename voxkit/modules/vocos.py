@@ -36,7 +36,7 @@ class Excitation:
 
     f0: Tensor  # (B, 4F) Hz, meaningful where voiced
     voiced: Tensor  # (B, 4F) 0 or 1
-    noise: Tensor | None = None  # (B, S) unit variance; else it is drawn
+    noise: Tensor | None = None  # (n·B, S) unit variance, n draws; else one is drawn
     generator: torch.Generator | None = None  # to draw noise from
     prosody: Prosody = NATURAL
 
@@ -120,10 +120,8 @@ class Vocos(nn.Module):
         `noise` (n·B, S) of unit variance says how many times the batch is drawn.  Training gives
         the true `f0` (0 where unvoiced) so that the filters learn beside it.
         """
-        batch = mel.shape[0]
-        draws = noise.shape[0] // batch
+        state = self.init_state(mel.shape[0])
         left = 6 - self.spec.lookahead
-        state = self.init_state(batch)
         features, _ = self._features(F.pad(mel, (left, self.spec.lookahead)), state.blocks)
         log_f0, logits = self._pitch(features)
         if f0 is None:
@@ -131,10 +129,8 @@ class Vocos(nn.Module):
         else:
             voiced = (f0 > 0).to(f0)
             used = torch.where(f0 > 0, f0, log_f0.detach().exp())
-        excitation = Excitation(used.repeat(draws, 1), voiced.repeat(draws, 1), noise)
-        state = self.init_state(draws * batch)
-        wav, _ = self.head.step(features.repeat(draws, 1, 1), excitation, state.head, True)
-        return wav, log_f0.exp(), logits
+        wav, _ = self.head.step(features, Excitation(used, voiced, noise), state.head, True)
+        return wav.repeat(len(noise) // len(wav), 1), log_f0.exp(), logits
 
     def read_pitch(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """features (B, F, D) → f0 (B, 4F) in Hz, probability of voicing (B, 4F)."""
@@ -148,7 +144,9 @@ class Vocos(nn.Module):
         return self.read_pitch(self._features(padded, state.blocks)[0])
 
     def _pitch(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        log_f0, logits = self.pitch(features).unflatten(-1, (2, SUBFRAMES)).unbind(2)
+        with torch.autocast(features.device.type, enabled=False):  # bf16 knows 1 % of a pitch
+            heard = self.pitch(features.float())
+        log_f0, logits = heard.unflatten(-1, (2, SUBFRAMES)).unbind(2)
         log_f0 = (log_f0 * 0.5 + _LEVEL).clamp(math.log(50.0), math.log(550.0))
         return log_f0.flatten(1), logits.flatten(1)
 
@@ -218,7 +216,7 @@ class SourceFilterHead(nn.Module):
         state: HeadState,
         last: bool,
     ) -> tuple[Tensor, HeadState]:
-        """features (B, F, D) and what excites the filters → wav (B, S), the state.
+        """features (B, F, D) and what excites the filters → wav (n·B, S) for n draws, the state.
 
         Output lags the source by three quarters of a window; `last` lets out the rest.
         """
@@ -230,7 +228,8 @@ class SourceFilterHead(nn.Module):
         for block, past in zip(blocks, state.blocks, strict=True):
             x, past = block.step(x, past)
             pasts.append(past)
-        bands = self.out(self.norm(x)).unflatten(-1, (2, self.bands)) - 3.0  # natural-log gain
+        with torch.autocast(x.device.type, enabled=False):
+            bands = self.out(self.norm(x.float())).unflatten(-1, (2, self.bands)) - 3.0  # log gain
         heard, stretch = bend(f0, excitation.prosody), state.stretch
         if excitation.prosody.speed != 1.0:
             stretch = stretch or init_stretch(excitation.prosody.speed)
@@ -249,27 +248,33 @@ class SourceFilterHead(nn.Module):
         state: HeadState,
         last: bool,
     ) -> tuple[Tensor, HeadState]:
-        """f0 and voicing (B, n), log gains (B, n, 2, bands) → wav (B, S), the state."""
+        """f0 and voicing (B, n), log gains (B, n, 2, bands) → wav (draws·B, S), the state."""
         noise, *breath = self._noise(excitation, f0.shape[1] * self.hop, f0)
         pulse, phase = self._pulses(f0, voiced, state)
         if breath:
             pulse = breath[0] * _glide(voiced, state.voiced, self.hop)
-        source = torch.stack([pulse, noise], dim=1)
+        draws = noise.unflatten(0, (-1, len(pulse))).transpose(0, 1)  # (B, draws, S)
+        count = draws.shape[1]
+        source = torch.cat([pulse[:, None], draws], dim=1)
         lag = self.window_length - self.hop
         if last:
             source = F.pad(source, (0, lag))
             end = bands[:, -1:] if bands.shape[1] else state.bands
             assert end is not None  # a first piece is never empty
             bands = torch.cat([bands, end.expand(-1, SUBFRAMES - 1, -1, -1)], dim=1)
-        source = torch.cat([state.source, source], dim=2)
-        frames = source.unfold(2, self.window_length, self.hop) * self.window  # (B, 2, n, W)
+        past = torch.cat([state.source[:, :1], state.source[:, 1:].expand(-1, count, -1)], dim=1)
+        source = torch.cat([past, source], dim=2)
+        frames = source.unfold(2, self.window_length, self.hop) * self.window  # (B, 1 + draws, n, W)
         spectrum = torch.fft.rfft(frames, n=self.fft)
         if breath:
             spectrum = spectrum * self._tilt(spectrum)
-        response = torch.polar((bands @ self.attenuation).exp(), bands @ self.phase)
-        filtered = (spectrum * response.transpose(1, 2)).sum(1)
+        with torch.autocast(bands.device.type, enabled=False):
+            response = torch.polar((bands @ self.attenuation).exp(), bands @ self.phase)
+        tone, air = response.transpose(1, 2).split(1, dim=1)
+        filtered = spectrum[:, :1] * tone + spectrum[:, 1:] * air
         pieces = torch.fft.irfft(filtered, n=self.fft) / 2  # hann at a quarter hop sums to 2
-        wav, overlap = overlap_add(pieces, state.overlap, self.hop)
+        pieces = pieces.transpose(0, 1).flatten(0, 1)
+        wav, overlap = overlap_add(pieces, state.overlap.repeat(count, 1), self.hop)
         skip = max(0, min(lag - state.emitted, wav.shape[1]))
         after = dataclasses.replace(
             state,

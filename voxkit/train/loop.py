@@ -85,11 +85,13 @@ def run(
     folder: Path,
     *,
     device: str = "cpu",
+    mixed: bool = False,
     report: Callable[[int, dict[str, float]], None] = lambda step, figures: None,
 ) -> None:
     """Train until `recipe.steps`, from the newest checkpoint in `folder` if there is one.
 
-    Ctrl-C and SIGTERM save a checkpoint before they end the run.
+    `mixed` does the large matrix products in bf16 (`torch.autocast`); weights, sums and evaluation
+    stay in float32.  Ctrl-C and SIGTERM save a checkpoint before they end the run.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model = task.model.to(device)
@@ -111,7 +113,8 @@ def run(
         while step < recipe.steps and not stopped():
             for group in optimiser.param_groups:
                 group["lr"] = schedule(recipe, step)
-            losses = task.losses(step, Draw(recipe.seed, step))
+            with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=mixed):
+                losses = task.losses(step, Draw(recipe.seed, step))
             optimiser.zero_grad(set_to_none=True)
             losses["loss"].backward()
             norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)

@@ -73,7 +73,7 @@ class VocoderTask:
             return torch.from_numpy(np.stack(rows).astype(np.float32)).to(device)
 
         mel = stack([u.mel[s : s + size] for u, s in pairs]).transpose(1, 2)
-        f0 = stack([u.f0[s * F0_PER_FRAME : (s + size) * F0_PER_FRAME] for u, s in pairs])
+        f0 = stack([_reached(u, s, size) for u, s in pairs])
         wav = stack([u.wav[s * hop : (s + size) * hop] for u, s in pairs]) / 32767
         noise = draw.normal(2 * len(pairs), size * hop).to(device)
         made, pitch, voicing = self.model((mel - self.mel.mean) / self.mel.scale, f0, noise)
@@ -97,6 +97,12 @@ class VocoderTask:
             "pitch": pitch_loss.detach(),
             "voicing": voicing_loss.detach(),
         }
+
+
+def _reached(u: Utterance, start: int, frames: int) -> np.ndarray:
+    """Return the f0 (4F,) at the end of each subframe, which is where the vocoder reaches it."""
+    times = np.arange(start * F0_PER_FRAME, (start + frames) * F0_PER_FRAME) + 1
+    return u.f0[np.minimum(times, len(u.f0) - 1)]
 
 
 def spectra(wav: Tensor) -> list[Tensor]:
