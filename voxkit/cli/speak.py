@@ -62,10 +62,10 @@ def perform(chunks: Iterator[Audio], sinks: Sequence[Sink], heard: Callable[[flo
             if chunk is None:
                 return Take(seconds, busy, first)
             first = first or busy
+            seconds += chunk.seconds
+            heard(seconds)  # first: who hears all of a piece may interrupt before a sink returns
             for sink in sinks:
                 sink(chunk)
-            seconds += chunk.seconds
-            heard(seconds)
     finally:
         if (close := getattr(chunks, "close", None)) is not None:
             close()
