@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 import tiny
 import tiny_corpus
@@ -79,17 +80,15 @@ def test_without_condition_nothing_of_tokens_and_voice_is_heard() -> None:
 
 
 def test_errors_in_the_reference_do_not_count() -> None:
-    """Frames given as the reference, at least those of ten tokens, are not judged."""
-    e = tiny_corpus.encoded()[0]
-    crop = len(e.tokens) - tiny.SPEC.decoder.lookahead  # so that every crop starts at the start
-    recipe = dataclasses.replace(RECIPE, tokens=crop, shares={"real": 1.0}, prompt=1.0)
+    """Frames given as the reference are not judged."""
+    e, reference = (x for x in tiny_corpus.encoded() if x.utterance.id in ("ann-0", "ann-1"))
+    recipe = dataclasses.replace(RECIPE, tokens=24, shares={"real": 1.0}, prompt=1.0)
     losses = []
     for shift in (0.0, 5.0):
-        mel = e.utterance.mel.copy()
-        mel[:20] += shift
-        other = dataclasses.replace(e, utterance=dataclasses.replace(e.utterance, mel=mel))
+        u = dataclasses.replace(reference.utterance, set="x", mel=reference.utterance.mel + shift)
+        other = dataclasses.replace(reference, utterance=u)
         with torch.random.fork_rng(devices=[]):
-            made = DecoderTask(tiny.SPEC, recipe, [other])
+            made = DecoderTask(tiny.SPEC, recipe, [e, other])
         tiny.stir(made.model).leave.weight.data.zero_()  # it says the same whatever it hears
         losses.append(made.losses(0, Draw(0, 0)))
     assert losses[0]["flow"] == losses[1]["flow"]
@@ -129,15 +128,30 @@ def test_what_was_learnt_is_spoken() -> None:
     assert off < 0.6 * unlike
 
 
-def test_utterances_too_short_for_a_crop_and_its_look_ahead_are_left_out() -> None:
-    lengths = sorted(len(e.tokens) for e in tiny_corpus.encoded() if not e.utterance.held_out)
-    most = lengths[-1] - tiny.SPEC.decoder.lookahead
-    longest = task(dataclasses.replace(RECIPE, tokens=most, shares={"real": 1.0, "synthetic": 1.0}))
-    assert {len(e.tokens) for group in longest.groups for e in group} == {lengths[-1]}
+def test_a_stretch_longer_than_an_utterance_goes_on_with_others_of_the_speaker() -> None:
+    made = task(dataclasses.replace(RECIPE, tokens=100))
+    by_id = {e.utterance.id: e for e in tiny_corpus.encoded()}
+    e = by_id["ann-0"]
+    tokens, mel = made._stretch(e, 0, np.random.default_rng(0))
+    assert len(tokens) == made.need == len(mel) // 2
+    assert (tokens[: len(e.tokens)] == e.tokens).all()
+    rest = tokens[len(e.tokens) :]
+    starts = {name: other.tokens[: len(rest)] for name, other in by_id.items() if name != "ann-0"}
+    assert {n for n, t in starts.items() if (t == rest[: len(t)]).all()} <= {"ann-1", "ann-2"}
+    assert any((t == rest[: len(t)]).all() for t in starts.values())
+
+
+def test_a_stretch_begins_with_the_reference() -> None:
+    made = task()
+    e, other = (x for x in tiny_corpus.encoded() if x.utterance.id in ("ann-0", "ann-1"))
+    made.by_speaker = {"ann": [e, other]}
+    tokens, mel = made._stretch(e, 10, np.random.default_rng(0))
+    windows = np.lib.stride_tricks.sliding_window_view(other.tokens, 10)
+    assert (windows == tokens[:10]).all(1).any()
+    frames = np.lib.stride_tricks.sliding_window_view(other.utterance.mel, 20, axis=0)
+    assert (frames == mel[:20].T).all((1, 2)).any()
 
 
 def test_sets_that_are_not_encoded_cannot_be_trained_on() -> None:
     with pytest.raises(TrainingError, match="None of the sets"):
         task(dataclasses.replace(RECIPE, shares={"absent": 1.0}))
-    with pytest.raises(TrainingError, match="None of the sets"):
-        task(dataclasses.replace(RECIPE, tokens=5000))

@@ -26,29 +26,32 @@ class DecoderRecipe:
     """How batches are made."""
 
     batch: int
-    tokens: int  # of a crop, look-ahead not counted
+    tokens: int  # of a stretch of speech, look-ahead not counted
     shares: dict[str, float]
     drop_condition: float
     drop_control: float
-    prompt: float  # share of crops whose beginning is given as the reference
+    prompt: float  # share of stretches that begin with the reference, another utterance's mel
     chunks: tuple[int, ...]  # tokens of a chunk, drawn for each batch; 0 sees everything
     guess: float  # weight of the encoder's own mel
 
 
 class DecoderTask:
-    """Batches of random crops."""
+    """Batches of stretches of speech: a reference or none, then an utterance, then others.
+
+    All of a stretch is one speaker's.  Speaking is like that: the decoder hears the reference of a
+    voice before each sentence, and goes on for longer than most recorded utterances last.
+    """
 
     def __init__(self, spec: ModelSpec, recipe: DecoderRecipe, encoded: Sequence[Encoded]) -> None:
         self.spec, self.recipe = spec, recipe
         self.model = Dit(spec.decoder, spec.tokenizer.dims, spec.mel.bins, spec.speaker.embedding)
         self.need = recipe.tokens + spec.decoder.lookahead
-        usable = [e for e in encoded if len(e.tokens) >= self.need]
-        self.held_out = [e for e in usable if e.utterance.held_out]
+        self.held_out = [e for e in encoded if e.utterance.held_out]
         self.by_speaker: dict[str, list[Encoded]] = {}
         self.groups: list[list[Encoded]] = []
         shares = []
         for name, share in recipe.shares.items():
-            group = [e for e in usable if e.utterance.set == name and not e.utterance.held_out]
+            group = [e for e in encoded if e.utterance.set == name and not e.utterance.held_out]
             if group and share > 0:
                 self.groups.append(group)
                 shares.append(share)
@@ -56,7 +59,8 @@ class DecoderTask:
             raise TrainingError("None of the sets in the recipe's shares has been encoded.")
         self.shares = np.array(shares) / sum(shares)
         for e in encoded:
-            self.by_speaker.setdefault(e.utterance.speaker, []).append(e)
+            if not e.utterance.held_out:
+                self.by_speaker.setdefault(e.utterance.speaker, []).append(e)
 
     def losses(self, step: int, draw: Draw) -> dict[str, Tensor]:
         """One batch."""
@@ -68,7 +72,7 @@ class DecoderTask:
         return self._losses(rows, draw)
 
     def evaluate(self) -> dict[str, float]:
-        """The same losses on held-out crops, with fixed draws."""
+        """The same losses on held-out utterances, with fixed draws."""
         size = self.recipe.batch
         rows = [
             self._losses(self.held_out[i : i + size], Draw(0, i))
@@ -76,26 +80,45 @@ class DecoderTask:
         ]
         return {k: float(np.mean([float(r[k]) for r in rows])) for k in rows[0]} if rows else {}
 
+    def _other(self, e: Encoded, rng: np.random.Generator) -> Encoded:
+        """Draw another utterance of the same speaker; the same one where there is no other."""
+        others = [o for o in self.by_speaker.get(e.utterance.speaker, ()) if o is not e]
+        return others[int(rng.integers(len(others)))] if others else e
+
+    def _stretch(
+        self, e: Encoded, prompt: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Lay utterances end to end: tokens (need,), mel (need · ratio, M) in natural log.
+
+        First `prompt` tokens of another one, then `e`, from its start unless it is too long to be
+        heard whole, then others.
+        """
+        ratio = self.spec.mel_per_token
+        parts = []
+        if prompt:
+            parts.append(_part(self._other(e, rng), prompt, ratio, rng))
+        parts.append(_part(e, self.need - sum(len(t) for t, _ in parts), ratio, rng))
+        while (missing := self.need - sum(len(t) for t, _ in parts)) > 0:
+            parts.append(_part(self._other(e, rng), missing, ratio, rng))
+        tokens, mels = zip(*parts, strict=True)
+        return np.concatenate(tokens).astype(np.int64), np.concatenate(mels).astype(np.float32)
+
     def _losses(self, rows: list[Encoded], draw: Draw) -> dict[str, Tensor]:
         rng, recipe, spec = draw.numpy, self.recipe, self.spec
         device = self.model.leave.weight.device
         ratio, frames = spec.mel_per_token, recipe.tokens * spec.mel_per_token
         mels, tokens, speakers, controls, given, prompts = [], [], [], [], [], []
         for e in rows:
-            start = int(rng.integers(len(e.tokens) - self.need + 1))
-            tokens.append(e.tokens[start : start + self.need].astype(np.int64))
-            crop = e.utterance.mel[start * ratio : start * ratio + frames]
-            mels.append(crop.astype(np.float32))
-            group = self.by_speaker[e.utterance.speaker]
-            other = group[int(rng.integers(len(group)))] if rng.random() < 0.8 else e
-            speakers.append(other.speaker)
+            prompt = 0
+            if rng.random() < recipe.prompt:
+                prompt = int(rng.integers(10, recipe.tokens // 2))
+            said, mel = self._stretch(e, prompt, rng)
+            tokens.append(said)
+            mels.append(mel[:frames])
+            prompts.append(prompt * ratio)
+            speakers.append(self._other(e, rng).speaker if rng.random() < 0.8 else e.speaker)
             controls.append(e.controls)
             given.append(e.given * (rng.random(4) >= recipe.drop_control))
-            prompts.append(
-                ratio * int(rng.integers(10, recipe.tokens // 2))
-                if rng.random() < recipe.prompt
-                else 0
-            )
 
         def on_device(values: list[np.ndarray]) -> Tensor:
             return torch.from_numpy(np.stack(values)).to(device)
@@ -134,3 +157,12 @@ class DecoderTask:
             "flow": flow.detach(),
             "guess": first.detach(),
         }
+
+
+def _part(
+    e: Encoded, most: int, ratio: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return at most so many neighbouring tokens (t,) of an utterance, and their mel (t·ratio, M)."""
+    start = int(rng.integers(max(0, len(e.tokens) - most) + 1))
+    end = min(start + most, len(e.tokens))
+    return e.tokens[start:end], e.utterance.mel[start * ratio : end * ratio]
