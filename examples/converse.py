@@ -13,7 +13,9 @@ path = Path(sys.argv[1] if len(sys.argv) > 1 else "out.wav")
 
 def writer() -> Iterator[str]:
     """Stand in for a model's tokens: pieces of text, cut anywhere."""
-    story = "Once there was a lamp on a hill, and every night it waited for ships. One came. The end."
+    story = (
+        "Once there was a lamp on a hill, and every night it waited for ships. One came. The end."
+    )
     for start in range(0, len(story), 5):
         yield story[start : start + 5]
 

@@ -13,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-
     from voxkit.engine import Engine
     from voxkit.voice import Voice
 

@@ -30,7 +30,8 @@ _VOICELESS = frozenset("P T K F TH".split())
 _SIBILANT = frozenset("S Z SH ZH CH JH".split())
 # Letters stay in a word across apostrophes: don't, o'clock, dogs'.
 _TOKEN = re.compile(
-    r"/[A-Z012 ]+/(?:'s\b)?|[^\W_]+(?:['’][^\W_]+)*(?:(?<=s)['’])?|\.{2,}|…|[,.?!;:()\[\]{}–—]|-{2,}|(?<=\s)-(?=\s)"
+    r"/[A-Z012 ]+/(?:'s\b)?|[^\W_]+(?:['’][^\W_]+)*(?:(?<=s)['’])?"
+    r"|\.{2,}|…|[,.?!;:()\[\]{}–—]|-{2,}|(?<=\s)-(?=\s)"
 )
 _PAUSE_OF = {":": ",", "…": ".", "–": ",", "—": ",", **dict.fromkeys("()[]{}", ",")}
 _STRENGTH = {",": 0, ";": 1, ".": 2, "!": 3, "?": 4}

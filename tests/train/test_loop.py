@@ -360,3 +360,13 @@ def test_a_run_that_was_stopped_before_its_first_line_has_no_plot(
     with pytest.raises(KeyboardInterrupt):
         run(Line(lambda step: os.kill(os.getpid(), signal.SIGINT)), RECIPE, tmp_path)
     assert not (tmp_path / "loss.png").exists()
+
+
+def test_mixed_training_multiplies_in_bf16_and_keeps_float32(tmp_path: Path) -> None:
+    types: dict[str, list[torch.dtype]] = {"plain": [], "mixed": []}
+    for name, seen in types.items():
+        task = Line()
+        task.model.register_forward_hook(lambda *a, seen=seen: seen.append(a[2].dtype))
+        run(task, dataclasses.replace(RECIPE, steps=2), tmp_path / name, mixed=name == "mixed")
+        assert {w.dtype for w in averaged_weights(tmp_path / name).values()} == {torch.float32}
+    assert types == {"plain": [torch.float32] * 2, "mixed": [torch.bfloat16] * 2}

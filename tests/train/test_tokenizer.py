@@ -120,10 +120,12 @@ def test_evaluation_tells_accuracy_by_set_and_the_use_of_codes(tmp_path: Path) -
 # ---- labels of real speech --------------------------------------------------------------------
 
 
-def test_real_speech_is_labelled_by_aligning_its_text(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mixed", [False, True])
+def test_real_speech_is_labelled_by_aligning_its_text(tmp_path: Path, mixed: bool) -> None:
     made = task(tmp_path, dataclasses.replace(RECIPE, align_at=(0,)))
     made.model = tiny.stir(tiny_corpus.Knowing(tiny.SPEC.tokenizer, tiny.MEL.bins))
-    made.losses(0, Draw(0, 0))
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        made.losses(0, Draw(0, 0))
     real = [u for u in tiny_corpus.utterances() if u.set == "real"]
     assert set(made.labels) == {u.id for u in real}
     right = []

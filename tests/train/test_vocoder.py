@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import tiny
@@ -11,9 +12,19 @@ import torch
 
 from voxkit.errors import TrainingError
 from voxkit.train.loop import Draw
-from voxkit.train.vocoder import VocoderRecipe, VocoderTask, spectra, spectral_distance
+from voxkit.train.vocoder import (
+    VocoderRecipe,
+    VocoderTask,
+    band_filters,
+    loudness,
+    spectra,
+    spectral_distance,
+)
+from voxkit.train.vocoder import distance as apart
 
-RECIPE = VocoderRecipe(batch=2, frames=30, lead=4, shares={"real": 0.5, "synthetic": 0.5})
+RECIPE = VocoderRecipe(
+    batch=2, frames=30, lead=4, bands=1.0, shares={"real": 0.5, "synthetic": 0.5}
+)
 
 
 def task(recipe: VocoderRecipe = RECIPE) -> VocoderTask:
@@ -64,9 +75,23 @@ def test_sound_with_the_right_chance_beats_sound_without_any() -> None:
     assert distance(one, speech) - spread / 2 < 0.8 * distance(clicks, speech)
 
 
+def test_bands_hear_how_loud_noise_is_and_not_which_noise() -> None:
+    filters = band_filters(24_000)
+    quiet, one, other = (loudness(spectra(noise(24_000, n)), filters) for n in (0, 1, 2))
+    louder = loudness(spectra(1.26 * noise(24_000, 0)), filters)  # 2 dB
+    chance = apart(one, other)
+    torch.testing.assert_close(
+        apart(louder, quiet), torch.tensor(math.log(1.26)), atol=1e-3, rtol=0
+    )
+    bins = apart(
+        [s.log() for s in spectra(noise(24_000, 1))], [s.log() for s in spectra(noise(24_000, 2))]
+    )
+    assert chance < 0.5 * bins
+
+
 def test_losses_are_finite_and_only_one_has_a_gradient() -> None:
     found = losses(task())
-    assert set(found) == {"loss", "near", "spread", "pitch", "voicing"}
+    assert set(found) == {"loss", "near", "spread", "bands", "pitch", "voicing"}
     assert all(value.isfinite() for value in found.values())
     assert [name for name, value in found.items() if value.requires_grad] == ["loss"]
 
@@ -99,7 +124,7 @@ def test_held_out_speech_is_only_evaluated() -> None:
     assert {u.id for u in made.held_out} == {"ann-3", "bob-3", "flite-x-3"}
     with torch.no_grad():
         figures = made.evaluate()
-    assert set(figures) == {"loss", "near", "spread", "pitch", "voicing"}
+    assert set(figures) == {"loss", "near", "spread", "bands", "pitch", "voicing"}
 
 
 def test_evaluation_hears_only_the_sets_of_the_shares() -> None:

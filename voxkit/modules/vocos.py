@@ -263,8 +263,8 @@ class SourceFilterHead(nn.Module):
             assert end is not None  # a first piece is never empty
             bands = torch.cat([bands, end.expand(-1, SUBFRAMES - 1, -1, -1)], dim=1)
         past = torch.cat([state.source[:, :1], state.source[:, 1:].expand(-1, count, -1)], dim=1)
-        source = torch.cat([past, source], dim=2)
-        frames = source.unfold(2, self.window_length, self.hop) * self.window  # (B, 1 + draws, n, W)
+        source = torch.cat([past, source], dim=2)  # (B, 1 + draws, S)
+        frames = source.unfold(2, self.window_length, self.hop) * self.window
         spectrum = torch.fft.rfft(frames, n=self.fft)
         if breath:
             spectrum = spectrum * self._tilt(spectrum)

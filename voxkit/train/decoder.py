@@ -162,7 +162,7 @@ class DecoderTask:
 def _part(
     e: Encoded, most: int, ratio: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return at most so many neighbouring tokens (t,) of an utterance, and their mel (t·ratio, M)."""
+    """Return at most so many tokens (t,) of an utterance in a row, and their mel (t·ratio, M)."""
     start = int(rng.integers(max(0, len(e.tokens) - most) + 1))
     end = min(start + most, len(e.tokens))
     return e.tokens[start:end], e.utterance.mel[start * ratio : end * ratio]

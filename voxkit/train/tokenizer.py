@@ -155,7 +155,8 @@ class TokenizerTask:
                 if text.unknown or not text.ids:
                     continue
                 states = graph(text)
-                path = align(self.model.phone_scores(self._normalised(u))[0].cpu().numpy(), states)
+                scores = self.model.phone_scores(self._normalised(u))[0].float().cpu().numpy()
+                path = align(scores, states)
                 if path is not None:
                     self.labels[u.id] = states.classes[path].astype(np.int16)
         self.model.train()

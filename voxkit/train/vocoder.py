@@ -4,7 +4,8 @@ A plain distance between spectra is least for sound without chance in it, and a 
 by it buzzes: it puts pulses where speech has noise.  The energy distance of two draws y, y' from
 the speech x, E d(x, y) - E d(y, y') / 2, is least where the draws are distributed as speech is:
 Gritsenko et al. 2020, "A spectral energy distance for parallel speech synthesis"
-(arXiv 2008.01160).
+(arXiv 2008.01160).  Single bins of noise are nearly all chance, so the same distance is taken of
+the loudness of mel bands too, in which little of it is left.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from voxkit.modules.spectral import slaney_mel_basis
 from voxkit.modules.vocos import Vocos
 from voxkit.spec import MelSpec, VocosSpec
 from voxkit.train.corpus import F0_PER_FRAME
@@ -24,6 +26,7 @@ from voxkit.train.data import Mixture, Utterance
 from voxkit.train.loop import Draw
 
 RESOLUTIONS = (2048, 1024, 512, 240)
+BANDS = (80, 60, 40, 20)  # mel bands at each of them
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class VocoderRecipe:
     batch: int
     frames: int
     lead: int  # frames at the start of a crop that only warm up the causal network
+    bands: float  # weight of the loudness of mel bands beside that of single bins
     shares: dict[str, float]
 
 
@@ -48,6 +52,7 @@ class VocoderTask:
     ) -> None:
         self.model = Vocos(spec, mel)
         self.mel, self.recipe = mel, recipe
+        self.filters = band_filters(mel.sample_rate)
         usable = [u for u in utterances if u.frames >= recipe.frames]
         self.train = Mixture([u for u in usable if not u.held_out], recipe.shares)
         self.held_out = [u for u in usable if u.held_out and u.set in recipe.shares]
@@ -84,6 +89,9 @@ class VocoderTask:
         level = [s.norm(dim=(1, 2)) + 1e-3 for s in real]
         near = (spectral_distance(one, real, level) + spectral_distance(other, real, level)) / 2
         spread = spectral_distance(one, other, level)
+        loud, loud_other, loud_real = (loudness(s, self.filters) for s in (one, other, real))
+        near_bands = (distance(loud, loud_real) + distance(loud_other, loud_real)) / 2
+        bands = near_bands - distance(loud, loud_other) / 2
         inner = slice(lead * F0_PER_FRAME, -tail * F0_PER_FRAME)
         f0, pitch, voicing = f0[:, inner], pitch[:, inner], voicing[:, inner]
         voiced = (f0 > 0).float()
@@ -91,9 +99,10 @@ class VocoderTask:
         pitch_loss = (off * voiced).sum() / voiced.sum().clamp(min=1)
         voicing_loss = F.binary_cross_entropy_with_logits(voicing, voiced)
         return {
-            "loss": near - spread / 2 + pitch_loss + 0.3 * voicing_loss,
+            "loss": near - spread / 2 + self.recipe.bands * bands + pitch_loss + 0.3 * voicing_loss,
             "near": near.detach(),
             "spread": spread.detach(),
+            "bands": bands.detach(),
             "pitch": pitch_loss.detach(),
             "voicing": voicing_loss.detach(),
         }
@@ -125,3 +134,26 @@ def spectral_distance(one: list[Tensor], other: list[Tensor], level: list[Tensor
         log = ((a + 1e-4).log() - (b + 1e-4).log()).abs().mean()
         total = total + log + 0.5 * ((a - b).norm(dim=(1, 2)) / norm).mean()
     return total / len(RESOLUTIONS)
+
+
+def band_filters(sample_rate: int) -> list[Tensor]:
+    """Return filters (bands, n/2 + 1) that average the power of bins, for every resolution n."""
+    found = []
+    for n, bands in zip(RESOLUTIONS, BANDS, strict=True):
+        spec = MelSpec(sample_rate, n, n, n // 4, bands, 0.0, sample_rate / 2)
+        basis = torch.from_numpy(slaney_mel_basis(spec))
+        found.append(basis / basis.sum(1, keepdim=True).clamp(min=1e-9))
+    return found
+
+
+def loudness(spectrum: list[Tensor], filters: list[Tensor]) -> list[Tensor]:
+    """`spectra` → the log level (B, bands, frames) of each mel band at every resolution."""
+    pairs = zip(spectrum, filters, strict=True)
+    with torch.autocast(spectrum[0].device.type, enabled=False):
+        return [(f.to(s.device) @ s.square() + 1e-8).log() / 2 for s, f in pairs]
+
+
+def distance(one: list[Tensor], other: list[Tensor]) -> Tensor:
+    """Mean absolute difference of two lists of tensors, each of them counting alike."""
+    apart = [(a - b).abs().mean() for a, b in zip(one, other, strict=True)]
+    return torch.stack(apart).mean()
