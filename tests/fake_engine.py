@@ -163,6 +163,7 @@ def fake_checkpoint() -> types.ModuleType:
         compat: bool = False,
         dtype: str = "auto",
         quantize: str | None = None,
+        together: int = 0,
         watcher: object = None,
     ) -> FakeEngine:
         loads.append((model, device, threads))

@@ -40,7 +40,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("library",),
     ("arriving", "delivery", "readings", "provenance"),
     ("live_score",),
-    ("tokenizer", "generator", "cosyvoice_front", "cosyvoice_weights"),
+    ("tokenizer", "generator", "sharing", "cosyvoice_front", "cosyvoice_weights"),
     ("decoder",),
     ("cosyvoice",),
     ("engine",),

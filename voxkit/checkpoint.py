@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from voxkit import catalogue
 from voxkit.errors import ModelError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from voxkit.download import Watcher
-    from voxkit.engine import Engine
+    from voxkit.engine import Engine, Generator
 
 BUNDLED = "voxkit-en"
 SCALE = ".scale"  # a weight with this beside it is int8 with one scale a row
@@ -68,6 +68,7 @@ def load(
     compat: bool = False,
     dtype: str = "auto",
     quantize: str | None = None,
+    together: int = 0,
     watcher: Watcher | None = None,
 ) -> Engine:
     """Load a model by name, folder or hub id, on `device` auto, cpu or cuda, with CPU `threads`.
@@ -75,8 +76,9 @@ def load(
     A hub model that is not on this machine is fetched first, unless `offline`; `watcher` is told of
     it.  `compat` follows the quirks of a family's public implementation, in float32 unless asked.
     `dtype` auto, fp32 or bf16 and `quantize` int8 or int4 say how weights are kept: auto is bf16
-    where the device is fast at it.  Raises `ModelError` in one sentence for an unknown, absent or
-    damaged model.
+    where the device is fast at it.  So many requests as `together` says, each in a thread of its
+    own, share passes over the token generator's weights; their tokens come sentence by sentence.
+    Raises `ModelError` in one sentence for an unknown, absent or damaged model.
     """
     from voxkit.download import Unwatched
 
@@ -86,11 +88,11 @@ def load(
     place, precision = settled(device, threads, dtype, quantize, compat=compat)
     if family in ("cosyvoice2", "cosyvoice3"):
         made = partial(_convert, str(model), watcher)
-        return _load_cosyvoice(folder, family, made, place, precision, compat)
+        return _load_cosyvoice(folder, family, made, place, precision, compat, together)
     spec = read_spec(folder / "config.json")
     if not isinstance(spec, ModelSpec):
         raise ModelError(f"{folder / 'config.json'} is of the {spec.family} family without files.")
-    return _load_native(spec, folder, place, precision)
+    return _load_native(spec, folder, place, precision, together)
 
 
 def settled(
@@ -153,6 +155,7 @@ def _load_cosyvoice(
     device: torch.device,
     precision: Precision,
     compat: bool,
+    together: int,
 ) -> Engine:
     """Build the CosyVoice family, converting its weights the first time."""
     from voxkit import conversion, cosyvoice
@@ -160,7 +163,8 @@ def _load_cosyvoice(
 
     converted = conversion.converted(folder, family, convert, version=cosyvoice.CONVERTER_VERSION)
     made = cosyvoice.load(folder, converted, device=device, precision=precision, compat=compat)
-    parts = Parts(made.frontend, made.tokenizer, made.generator, made.decoder, made.vocoder)
+    generator = _shared(made.generator, made.generator.lm, together)
+    parts = Parts(made.frontend, made.tokenizer, generator, made.decoder, made.vocoder)
     return Engine(
         made.spec,
         parts,
@@ -183,7 +187,7 @@ def _device(name: str) -> torch.device:
 
 
 def _load_native(
-    spec: ModelSpec, folder: Path, device: torch.device, precision: Precision
+    spec: ModelSpec, folder: Path, device: torch.device, precision: Precision, together: int
 ) -> Engine:
     """Build the native family from `model.safetensors`."""
     import torch
@@ -203,10 +207,12 @@ def _load_native(
         fill(module, weights, name, path, device)
     vocoder, reader = modules["vocoder"], _reader(spec, weights, path, device)
     pack(modules["decoder"], precision.decoder)
+    lm: Any = modules["generator"]
+    generator = PhoneGenerator(spec, lm, reader, precision.generator)
     parts = Parts(
         frontend=PhoneFrontend(spec.text, Lexicon.bundled(), modules["letters"]),  # type: ignore[arg-type]
         tokenizer=FsqTokenizer(spec, modules["tokenizer"], modules["speaker"], vocoder),  # type: ignore[arg-type]
-        generator=PhoneGenerator(spec, modules["generator"], reader, precision.generator),  # type: ignore[arg-type]
+        generator=_shared(generator, lm, together),
         decoder=FlowDecoder(spec, modules["decoder"]),  # type: ignore[arg-type]
         vocoder=VocosVocoder(spec, vocoder),  # type: ignore[arg-type]
     )
@@ -217,6 +223,17 @@ def _load_native(
         fingerprint=fingerprint(spec, listens),
         default_voice=_default_voice(folder),
     )
+
+
+def _shared(generator: Generator, network: Any, rows: int) -> Generator:
+    """Let so many requests of a new generator, which runs `network`, take their steps together."""
+    if not rows:
+        return generator
+    from voxkit.modules.together import Together
+    from voxkit.sharing import SharedGenerator
+
+    network.transformer = Together(network.transformer, rows)
+    return SharedGenerator(generator, network.transformer)
 
 
 def _reader(

@@ -165,6 +165,19 @@ def test_every_language_is_spoken(family: str, text: str, folders: dict[str, Pat
     assert duration("x.wav") > 0.3
 
 
+def test_lines_of_a_batch_share_their_steps(folders: dict[str, Path]) -> None:
+    lines = ["Hello world.", "One, two.", "It is five."]
+    Path("lines.txt").write_text("\n".join(lines), encoding="utf-8")
+    model = ["--model", str(folders["cosyvoice2"]), "-q"]
+    assert run(["batch", "lines.txt", "-o", "alone", *model]) == 0
+    assert run(["batch", "lines.txt", "-o", "shared", "--together", "2", *model]) == 0
+    made = [p.name for p in sorted(Path("shared").glob("*.wav"))]
+    assert made == [p.name for p in sorted(Path("alone").glob("*.wav"))]
+    assert len(made) == 3
+    rows = Path("shared/manifest.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(row)["text"] for row in rows] == lines
+
+
 def test_lines_of_several_languages_become_a_batch(folders: dict[str, Path]) -> None:
     Path("lines.txt").write_text("你好，世界。\nHello.\n안녕하세요.\n", encoding="utf-8")
     model = str(folders["cosyvoice3"])

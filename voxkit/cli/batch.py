@@ -193,6 +193,16 @@ def batch(
         ),
     ] = "{index:04d}_{slug}",
     jobs: Annotated[int, typer.Option("--jobs", min=1, max=64, help="Lines spoken at once.")] = 1,
+    together: Annotated[
+        int,
+        typer.Option(
+            "--together",
+            min=0,
+            max=64,
+            help="Lines whose tokens are made in one pass over the model's weights: quicker with a "
+            "large model, but a line may then differ from the same line alone.",
+        ),
+    ] = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only tell what would be done.")
     ] = False,
@@ -219,7 +229,7 @@ def batch(
         out.warn(wanted.doubt)
     _check_folder(output, make=not dry_run)
     manifest = Manifest(output)
-    engine = request.load(out)
+    engine = request.load(out, together=together)
     with out.bar("Hearing the voice", None):
         wanted = wanted.on(engine)
     assert wanted.voice is not None  # Wanted.on always finds or makes one
@@ -228,7 +238,8 @@ def batch(
     facts = {
         "voice": wanted.content,
         "model": [engine.fingerprint, engine.spec.name, engine.spec.revision]
-        + [f"{name}={getattr(request, name)}" for name in LOADING if _asked(request, name)],
+        + [f"{name}={getattr(request, name)}" for name in LOADING if _asked(request, name)]
+        + ["together"] * (together > 0),
         "options": dataclasses.asdict(dataclasses.replace(options, seed=0)),
         "style": [style.settings(), style.said, style.exact],
         "reading": [reading.ssml, {word: said.value for word, said in reading.lexicon.items()}],
@@ -244,7 +255,7 @@ def batch(
         return
     order = Order("", reading, options, style, sample_rate)
     studio = Studio(engine, wanted.voice, find, order, provenance, request, output, extension)
-    _run(out, studio, todo, manifest, workers=jobs)
+    _run(out, studio, todo, manifest, workers=jobs, together=together)
 
 
 def _asked(request: Request, name: str) -> bool:
@@ -297,10 +308,19 @@ def _show_plan(out: Output, jobs: Sequence[Job]) -> None:
 
 
 def _run(
-    out: Output, studio: Studio, jobs: Sequence[Job], manifest: Manifest, *, workers: int
+    out: Output,
+    studio: Studio,
+    jobs: Sequence[Job],
+    manifest: Manifest,
+    *,
+    workers: int,
+    together: int,
 ) -> None:
     """Do a plan, report it, and exit with 1 if any line failed."""
     to_make = [job for job in jobs if job.action == "make"]
+    if together:  # lines of like length keep each other company to the end
+        to_make.sort(key=lambda job: len(job.line.text), reverse=True)
+        workers = max(workers, together)
     failures = [
         (job, f"{studio.folder / job.name} is in the way and not from this batch: use --force.")
         for job in jobs

@@ -135,9 +135,11 @@ def load_model(
     compat: bool = False,
     dtype: str = "auto",
     quantize: str | None = None,
+    together: int = 0,
 ) -> Engine:
     """Load a model and show what takes time: the fetching and converting of a hub model, once."""
-    if kept := _kept.get((model, device, dtype, quantize, compat)):
+    kept = _kept.get((model, device, dtype, quantize, compat))
+    if kept and not together:
         if threads is not None:
             import torch
 
@@ -154,6 +156,7 @@ def load_model(
             compat=compat,
             dtype=dtype,
             quantize=quantize,
+            together=together,
             watcher=watch,
         )
 

@@ -101,8 +101,8 @@ class Request:
         """Return how texts are read.  Raises `TextError` for a lexicon that cannot be."""
         return Reading(self.ssml, {} if self.lexicon is None else read_lexicon(self.lexicon))
 
-    def load(self, out: Output) -> Engine:
-        """Load the model, showing what takes time."""
+    def load(self, out: Output, *, together: int = 0) -> Engine:
+        """Load the model, for so many requests `together`, showing what takes time."""
         from voxkit.cli.hub import load_model
 
         return load_model(
@@ -114,6 +114,7 @@ class Request:
             compat=self.compat,
             dtype=self.dtype,
             quantize=self.quantize,
+            together=together,
         )
 
 

@@ -109,13 +109,12 @@ class DecoderTask:
         ratio, frames = spec.mel_per_token, recipe.tokens * spec.mel_per_token
         mels, tokens, speakers, controls, given, prompts = [], [], [], [], [], []
         for e in rows:
-            prompt = 0
-            if rng.random() < recipe.prompt:
-                prompt = int(rng.integers(10, recipe.tokens // 2))
-            said, mel = self._stretch(e, prompt, rng)
+            begins = rng.random() < recipe.prompt
+            known = int(rng.integers(10, recipe.tokens // 2)) if begins else 0
+            said, sound = self._stretch(e, known, rng)
             tokens.append(said)
-            mels.append(mel[:frames])
-            prompts.append(prompt * ratio)
+            mels.append(sound[:frames])
+            prompts.append(known * ratio)
             speakers.append(self._other(e, rng).speaker if rng.random() < 0.8 else e.speaker)
             controls.append(e.controls)
             given.append(e.given * (rng.random(4) >= recipe.drop_control))
