@@ -1,0 +1,80 @@
+"""Measures what it brings that requests share passes over a token generator's weights.
+
+    python benchmarks/together.py cosyvoice2 --dtype int8 --rows 1 2 4 8
+
+A generator of the family's exact shapes with random weights takes steps for so many requests, alone
+(one after the other) and together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from speed import cpu_name
+
+from voxkit.modules.together import Rows
+from voxkit.precision import Kind
+from voxkit.random_model import speech_lm
+
+PAST = 200  # positions before the first step: a text, a reference, and some of what is said
+
+
+def seconds(work: Callable[[], None], steps: int) -> float:
+    """The median time of a step, the first three left out."""
+    times = []
+    for _ in range(steps + 3):
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times[3:])
+
+
+@torch.inference_mode()
+def measure(family: str, kind: Kind, count: int, steps: int) -> tuple[float, float]:
+    """Time one step of `count` requests: alone one after the other, and together."""
+    net = speech_lm(family, kind).transformer
+    noise = torch.Generator().manual_seed(0)
+    x = torch.randn(1, PAST, net.spec.width, generator=noise)
+    caches = [net(x, net.init_cache(1))[1] for _ in range(count)]
+    rows = Rows(net, count)
+    for row, cache in enumerate(caches):
+        rows.load(row, cache)
+    at = PAST
+
+    def alone() -> None:
+        for row in range(count):
+            _, caches[row] = net(x[:, :1], caches[row])
+
+    def together() -> None:
+        nonlocal at
+        rows.step(dict.fromkeys(range(count), x[0, 0]), dict.fromkeys(range(count), at))
+        at += 1
+
+    return seconds(alone, steps), seconds(together, steps)
+
+
+def main() -> None:
+    """Measure and print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("family", nargs="?", default="cosyvoice2")
+    parser.add_argument("--dtype", default="bf16", choices=[str(k) for k in Kind])
+    parser.add_argument("--rows", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--threads", type=int)
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    print(f"{arguments.family}, {arguments.dtype}, {cpu_name()}, {torch.get_num_threads()} threads")
+    print("\n| Requests | Alone, tokens/s | Together, tokens/s | Together, ms a step |")
+    print("|---|---|---|---|")
+    for count in arguments.rows:
+        alone, shared = measure(arguments.family, Kind(arguments.dtype), count, arguments.steps)
+        print(f"| {count} | {count / alone:.1f} | {count / shared:.1f} | {1000 * shared:.1f} |")
+
+
+if __name__ == "__main__":
+    main()
