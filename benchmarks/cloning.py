@@ -1,9 +1,10 @@
 """Measures cloning: is the right speaker the nearest one, and by how much?
 
-    python benchmarks/cloning.py --judge DIR A.wav B.wav C.wav …
+    python benchmarks/cloning.py --judge DIR SPEAKER SPEAKER SPEAKER …
 
-Each file is another speaker, of whom the model has heard nothing: its first part is the reference
-and the rest is what the clone is compared with, as are the rests of all other files.
+Each SPEAKER is a folder of recordings of somebody of whom the model has heard nothing: the first
+one of 5 to 10 s is the reference, and the rest is what the clone is compared with, as are the rests
+of all others.  A single recording is cut in two.
 """
 
 from __future__ import annotations
@@ -26,12 +27,18 @@ UTTERANCES = 4
 
 
 def parts_of(path: Path, folder: Path) -> tuple[Path, Path]:
-    """Write a recording's reference and its rest into `folder`."""
-    samples, rate = sf.read(path, dtype="float32", always_2d=True)
-    cut = min(round(REFERENCE_S * rate), round(0.6 * len(samples)))
+    """Write a speaker's reference and the rest of what they say into `folder`."""
+    found = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.is_file())
+    clips = [sf.read(file, dtype="float32", always_2d=True) for file in found]
+    rate = clips[0][1]
+    parts = [samples.mean(1) for samples, _ in clips]
+    if len(parts) == 1:
+        cut = min(round(REFERENCE_S * rate), round(0.6 * len(parts[0])))
+        parts = [parts[0][:cut], parts[0][cut:]]
+    first = next((i for i, part in enumerate(parts) if 5 <= len(part) / rate <= 10), 0)
     files = folder / f"{path.stem}-reference.wav", folder / f"{path.stem}-rest.wav"
-    for file, part in zip(files, (samples[:cut], samples[cut:]), strict=True):
-        sf.write(file, part.mean(1), rate)
+    sf.write(files[0], parts.pop(first), rate)
+    sf.write(files[1], np.concatenate(parts), rate)
     return files
 
 
@@ -49,15 +56,15 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     lines = [line.text for line in read_list(arguments.judge / "harvard20.tsv")[:UTTERANCES]]
     arguments.out.mkdir(parents=True, exist_ok=True)
     rests, clones = [], []
-    for path in arguments.clips:
+    for path in arguments.speakers:
         reference, rest = parts_of(path, arguments.out)
         clone = arguments.out / f"{path.stem}-clone.wav"
         speak(engine, reference, lines, clone, arguments.seed)
         rests.append(rest)
         clones.append(clone)
         print(f"{path.stem} is cloned", file=sys.stderr)
-    rows = [[judge.similarity(clone, rest) for rest in rests] for clone in clones]
-    return {"speakers": [path.stem for path in arguments.clips], "similarity": rows}
+    rows = judge.similarities(clones, rests).tolist()
+    return {"speakers": [path.stem for path in arguments.speakers], "similarity": rows}
 
 
 def summary(rows: list[list[float]]) -> str:
@@ -78,7 +85,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     judge = os.environ.get("VOXKIT_JUDGE")
-    parser.add_argument("clips", nargs="+", type=Path)
+    parser.add_argument("speakers", nargs="+", type=Path)
     parser.add_argument("--judge", type=Path, default=judge, required=not judge, metavar="DIR")
     parser.add_argument("--model", default="voxkit-en")
     parser.add_argument("--seed", type=int, default=0)
@@ -86,7 +93,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/cloning"))
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    if len(arguments.clips) < 2:
+    if len(arguments.speakers) < 2:
         parser.error("give at least two speakers")
     result = measure(arguments)
     print(json.dumps(result, indent=2) if arguments.json else summary(result["similarity"]))

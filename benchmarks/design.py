@@ -14,7 +14,6 @@ import itertools
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pyworld
+from quality import Judge
 from scipy.stats import spearmanr
 
 import voxkit
@@ -42,13 +42,6 @@ ALIKE = (
     "a man",
     "a woman, clear and bright",
 )
-# Run by the judges' own python: the similarity of every pair of files.
-_ALIKE = """
-import itertools, json, sys
-import judge
-vectors = [judge.embed(name) for name in sys.argv[1:]]
-print(json.dumps([float(a @ b) for a, b in itertools.combinations(vectors, 2)]))
-"""
 
 
 def main() -> None:
@@ -91,10 +84,7 @@ def follows(engine: Any) -> dict[str, float]:
 def differs(engine: Any, arguments: argparse.Namespace) -> dict[str, Any]:
     """Compare voices of one description, each saying the same words."""
     space = load_space(BUILTIN_FOLDER.parent / FILE)
-    built = subprocess.run(
-        [str(arguments.judge / "judge_env.sh")], check=True, capture_output=True, text=True
-    )
-    python = built.stdout.strip().splitlines()[-1]
+    judge = Judge(arguments.judge)
     found: dict[str, Any] = {}
     everything: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -103,13 +93,8 @@ def differs(engine: Any, arguments: argparse.Namespace) -> dict[str, Any]:
             for seed in range(arguments.seeds):
                 files.append(Path(folder) / f"{len(found)}-{seed}.wav")
                 write_audio(files[-1], spoken(engine, space, read_wish(words), seed))
-            told = subprocess.run(
-                [python, "-c", _ALIKE, *map(str, files)],
-                check=True,
-                stdout=subprocess.PIPE,
-                cwd=arguments.judge,
-            )
-            alike = json.loads(told.stdout)
+            pairs = np.triu_indices(len(files), 1)
+            alike = judge.similarities(files, files)[pairs].tolist()
             everything += alike
             found[words] = {"mean": statistics.mean(alike), "most": max(alike)}
             print(f"{words}: {alike}", file=sys.stderr)

@@ -93,9 +93,20 @@ class Judge:
         answers = self._ask("mos", *map(str, files))
         return statistics.mean(float(answer.split()[0]) for answer in answers)
 
-    def similarity(self, one: Path, other: Path) -> float:
-        """Return the cosine of two files' speaker embeddings."""
-        return float(self._ask("sim", str(one), str(other))[-1])
+    def similarities(self, files: list[Path], others: list[Path]) -> np.ndarray:
+        """Return the cosines of the speaker embeddings of files (rows) and others (columns).
+
+        As the verb sim gives them, but with one start of the judge for all.
+        """
+        program = (
+            "import json, sys; sys.path.insert(0, sys.argv[1]); import judge; "
+            "print(json.dumps([judge.embed(name).tolist() for name in sys.argv[2:]]))"
+        )
+        names = [str(file) for file in (*files, *others)]
+        command = [self._python, "-c", program, str(self._program.parent), *names]
+        answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        vectors = np.array(json.loads(answer.splitlines()[-1]))
+        return vectors[: len(files)] @ vectors[len(files) :].T
 
 
 def edits(said: str, heard: str) -> int:
@@ -162,13 +173,13 @@ def similarities(
 ) -> list[list[float]]:
     """Compare each voice's first utterances (row) with each voice's next ones (column)."""
     count = min(SIMILARITY_UTTERANCES, len(lines) // 2)
-    clips = []
+    first, second = [], []
     for voice in voices:
         files = [folder / voice / "0" / f"{line.id}.wav" for line in lines]
-        first = join(files[:count], folder / voice / "first.wav")
-        second = join(files[count : 2 * count], folder / voice / "second.wav")
-        clips.append((first, second))
-    return [[judge.similarity(first, second) for _, second in clips] for first, _ in clips]
+        first.append(join(files[:count], folder / voice / "first.wav"))
+        second.append(join(files[count : 2 * count], folder / voice / "second.wav"))
+    found: list[list[float]] = judge.similarities(first, second).tolist()
+    return found
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -203,7 +214,10 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     folder = arguments.out / lists[0].stem
     matrix = similarities(judge, folder, names, lines)
     real = dict(pair.split("=", 1) for pair in arguments.real)
-    own = {n: judge.similarity(folder / n / "first.wav", Path(real[n])) for n in names if n in real}
+    known = [n for n in names if n in real]
+    spoken = [folder / n / "first.wav" for n in known]
+    cosines = judge.similarities(spoken, [Path(real[n]) for n in known]).diagonal() if known else []
+    own = dict(zip(known, map(float, cosines), strict=True))
     return {
         "model": arguments.model,
         "seeds": arguments.seeds,
