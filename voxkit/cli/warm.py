@@ -16,17 +16,25 @@ import signal
 import socket
 import stat
 import struct
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from voxkit.errors import VoxkitError
+
 FLAG = "--warm"
 STOP = b"!"  # from the client: Ctrl-C was pressed
 _START_S = 120.0  # for a model to load
+_SEND_S = 10.0  # for a request to be taken; a worker that needs longer is stuck
+_NOTE_S = 86_400.0  # what a worker found out about this machine is believed for a day
 _LOADS = ("--model", "--device", "--dtype", "--quantize", "--compat")  # what a worker is made for
-_INTERRUPTED = 130
+_FOLDERS = (  # environment variables by which models, voices and presets are found
+    "HF_HOME HF_HUB_CACHE HUGGINGFACE_HUB_CACHE VOXKIT_HOME "
+    "XDG_CACHE_HOME XDG_DATA_HOME XDG_CONFIG_HOME HOME"
+).split()
 
 
 class NoWorker(Exception):
@@ -45,91 +53,189 @@ def wanted(words: Sequence[str]) -> bool:
     )
 
 
+def limits() -> tuple[float, float]:
+    """Return how long a worker stays idle, in s, and how much memory it may hold, in MiB.
+
+    Raises `VoxkitError` for a variable that holds no number.
+    """
+    return _number("VOXKIT_WARM_IDLE_S", 600.0, "seconds"), _number(
+        "VOXKIT_WARM_MIB", 4096.0, "MiB"
+    )
+
+
+def _number(name: str, default: float, unit: str) -> float:
+    text = os.environ.get(name) or str(default)
+    with contextlib.suppress(ValueError):
+        if 0.0 <= (number := float(text)) < float("inf"):
+            return number
+    raise VoxkitError(f"{name} is {text!r}: give a number of {unit}, such as {default:g}.")
+
+
 def run(words: Sequence[str]) -> int:
     """Let the worker do a command and return its exit status.  Raises `NoWorker`."""
-    with _stoppable() as stopped, _connected(words) as line:
-        request = {"words": list(words), "cwd": os.getcwd(), "env": dict(os.environ)}
+    from voxkit.cli.output import Output
+
+    if any(stream is None for stream in (sys.stdin, sys.stdout, sys.stderr)):
+        raise NoWorker("a standard stream is closed")
+    try:
+        _, most_mib = limits()
+    except VoxkitError as error:
+        Output().error(str(error))
+        return 1
+    stopped: list[int] = []
+    try:
+        with _collected(stopped), _connected(words, most_mib, stopped) as line:
+            _send(line, words)
+            return _status(line, stopped)
+    except NoWorker:
+        if not stopped:
+            raise
+    if stopped[0] == signal.SIGINT:
+        Output().error("Interrupted.")
+    return 128 + stopped[0]
+
+
+def _send(line: socket.socket, words: Sequence[str]) -> None:
+    """Hand over the words of the command and all that it would find in this process."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    try:
+        request = {
+            "words": list(words),
+            "cwd": os.getcwd(),
+            "env": dict(os.environ),
+            "umask": mask,
+        }
         data = json.dumps(request).encode()
-        try:
-            socket.send_fds(line, [struct.pack("!I", len(data))], [0, 1, 2])
-            line.sendall(data)
-        except OSError as error:  # it ended between two calls, or a stream is closed
-            raise NoWorker(str(error)) from error
-        return _status(line, stopped)
+        socket.send_fds(line, [struct.pack("!I", len(data))], [0, 1, 2])
+        line.sendall(data)
+    except OSError as error:  # it ended between two calls
+        raise NoWorker(str(error)) from error
 
 
-def _status(line: socket.socket, stopped: list[int]) -> int:
-    """Wait for the exit status; a signal meanwhile stops the request."""
+def _status(line: socket.socket, stopped: Sequence[int]) -> int:
+    """Wait for the exit status; a signal meanwhile stops the request.
+
+    Raises `NoWorker` where the worker ended before it read the request.
+    """
     told = False
     line.settimeout(0.1)
     while True:
         if stopped and not told:
-            line.sendall(STOP)
+            with contextlib.suppress(OSError):  # it is gone, as will be heard below
+                line.sendall(STOP)
             told = True
         if len(stopped) > 1:
-            return _INTERRUPTED
-        with contextlib.suppress(TimeoutError):
-            if answer := line.recv(1):
-                return answer[0]
-            from voxkit.cli.output import Output
+            return 128 + stopped[0]
+        try:
+            answer = line.recv(1)
+        except TimeoutError:
+            continue
+        except ConnectionResetError as error:
+            raise NoWorker(str(error)) from error
+        if answer:
+            return answer[0]
+        from voxkit.cli.output import Output
 
-            Output().error("The warm worker was stopped meanwhile: try again.")
-            return 1
+        Output().error("The warm worker was stopped meanwhile: try again.")
+        return 1
 
 
 @contextlib.contextmanager
-def _stoppable() -> Iterator[list[int]]:
+def _collected(seen: list[int]) -> Iterator[None]:
     """Collect the signals that ask to stop instead of dying of them."""
-    seen: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM)
     old = [signal.signal(number, lambda n, frame: seen.append(n)) for number in numbers]
     try:
-        yield seen
+        yield
     finally:
         for number, handler in zip(numbers, old, strict=True):
             signal.signal(number, handler)
 
 
 @contextlib.contextmanager
-def _connected(words: Sequence[str]) -> Iterator[socket.socket]:
+def _connected(
+    words: Sequence[str], most_mib: float, stopped: Sequence[int]
+) -> Iterator[socket.socket]:
     """Reach the worker for these words, starting it if need be."""
     place = meeting_place(words)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
-        try:
-            line.connect(str(place))
-        except (FileNotFoundError, ConnectionRefusedError):
-            _start(place, words)
-            _wait(line, place)
-        except OSError as error:
-            raise NoWorker(str(error)) from error
+        line.settimeout(_SEND_S)
+        if not _reached(line, place):
+            if declined(place, most_mib):
+                raise NoWorker("a worker could not keep this model")
+            _wait(line, place, _start(place, words), stopped)
         yield line
 
 
-def _start(place: Path, words: Sequence[str]) -> None:
-    """Start a worker that is nobody's child and holds none of our streams."""
-    import subprocess
+def _reached(line: socket.socket, place: Path) -> bool:
+    """Connect to a worker; tell whether one listens."""
+    try:
+        line.connect(str(place))
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False
+    except OSError as error:
+        raise NoWorker(str(error)) from error
+    return True
 
+
+def _start(place: Path, words: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start a worker that holds none of our streams and outlives us."""
     worker = [sys.executable, "-m", "voxkit.cli.warm_worker", str(place), *_loads(words)]
-    subprocess.Popen(
-        worker,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    nothing = subprocess.DEVNULL
+    try:
+        return subprocess.Popen(
+            worker, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True
+        )
+    except OSError as error:
+        raise NoWorker(str(error)) from error
 
 
-def _wait(line: socket.socket, place: Path) -> None:
-    """Connect as soon as the worker listens."""
+def _wait(
+    line: socket.socket,
+    place: Path,
+    worker: subprocess.Popen[bytes],
+    stopped: Sequence[int],
+) -> None:
+    """Connect as soon as a worker listens: the one just started, or one that was before it."""
     until = time.monotonic() + _START_S
-    while time.monotonic() < until:
-        try:
-            line.connect(str(place))
-        except (FileNotFoundError, ConnectionRefusedError):
-            time.sleep(0.02)
-        else:
+    while not stopped and time.monotonic() < until:
+        ended = worker.poll() is not None and not _held(place)
+        if _reached(line, place):
             return
+        if ended:
+            break
+        time.sleep(0.02)
     raise NoWorker("the worker did not start")
+
+
+def _held(place: Path) -> bool:
+    """Tell whether a worker has the lock: it will listen soon, or is about to end."""
+    import fcntl
+
+    try:
+        with place.with_suffix(".lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:  # it did not come so far
+        return False
+    return False
+
+
+def decline(place: Path, needs_mib: float) -> None:
+    """Leave a note for the next callers that a worker cannot keep a model that needs so much."""
+    place.with_suffix(".alone").write_text(f"{needs_mib}\n", encoding="ascii")
+
+
+def declined(place: Path, most_mib: float) -> bool:
+    """Tell whether a worker has found lately that it cannot keep this model."""
+    note = place.with_suffix(".alone")
+    try:
+        age_s = time.time() - note.stat().st_mtime
+        return age_s < _NOTE_S and float(note.read_text(encoding="ascii")) > most_mib
+    except (OSError, ValueError):  # none, or one that is just being written
+        return False
 
 
 def meeting_place(words: Sequence[str]) -> Path:
@@ -141,6 +247,9 @@ def meeting_place(words: Sequence[str]) -> Path:
     loads = _loads(words)
     package = Path(__file__).resolve().parents[1]
     parts = [sys.executable, str(package), str(_newest(package)), *loads]
+    for name in _FOLDERS:
+        parts.append(os.path.abspath(os.environ[name]) if os.environ.get(name) else "")
+    parts.append(os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
     if "--model" in loads and (model := Path(loads[loads.index("--model") + 1])).is_dir():
         parts += [str(model.resolve()), str(_newest(model))]
     name = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import json
 import os
-import resource
 import select
 import signal
 import socket
@@ -20,38 +19,61 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
-from voxkit.cli.warm import STOP
+from voxkit.cli.warm import STOP, decline, limits
+from voxkit.measuring import peak_mib
 
 if TYPE_CHECKING:
     from voxkit.voice import Voice
 
-_IDLE_S = float(os.environ.get("VOXKIT_WARM_IDLE_S", "600"))
-_MOST_MIB = int(os.environ.get("VOXKIT_WARM_MIB", "4096"))  # a larger model is not kept
 _LARGEST = 2**25  # bytes of a request
+_LOOK_S = 3600.0  # `select` takes no time without end
 _ENVIRONMENT_THREADS = "OMP_NUM_THREADS"
 
 
 def serve(place: Path, loads: Sequence[str]) -> None:
-    """Answer requests at a socket until none comes for a while."""
+    """Answer requests at a socket until none comes for a while.
+
+    What cannot be kept is not tried again at every call: a note beside the socket says so.
+    """
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
-    lock = place.with_suffix(".lock").open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return  # another worker is being started for the same model
-    lock.write(f"{os.getpid()}\n")
-    lock.flush()
-    place.unlink(missing_ok=True)  # of one that was killed
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
-        threads, voice = prepare(loads)
-        door.bind(str(place))
-        os.chmod(place, 0o600)
-        door.listen(16)
+    idle_s, most_mib = limits()
+    with place.with_suffix(".lock").open("a") as lock:
         try:
-            _answer(door, threads)
-            del voice  # until now, so that its reference counts as read
-        finally:
-            place.unlink(missing_ok=True)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return  # another worker is being started for the same model
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        place.unlink(missing_ok=True)  # of one that was killed
+        if not on_cpu(loads):
+            decline(place, float("inf"))
+            return
+        threads, voice = prepare(loads)
+        if too_large := (held_mib := peak_mib()) > most_mib:
+            decline(place, held_mib)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
+            door.bind(str(place))
+            os.chmod(place, 0o600)
+            door.listen(16)
+            once = too_large or voice is None  # who made us start is answered all the same
+            try:
+                _answer(door, lock, threads=threads, idle_s=idle_s, once=once)
+                del voice  # until now, so that its reference counts as read
+            finally:
+                place.unlink(missing_ok=True)
+
+
+def on_cpu(loads: Sequence[str]) -> bool:
+    """Tell whether the model runs on the CPU: a GPU once used is of no use to a forked process."""
+    from voxkit import checkpoint
+    from voxkit.errors import VoxkitError
+
+    try:
+        place, _ = checkpoint.settled(dict(_pairs(loads)).get("--device", "auto"), None)
+    except VoxkitError:  # the command will say it
+        return False
+    return place.type == "cpu"
 
 
 def prepare(loads: Sequence[str]) -> tuple[int, Voice | None]:
@@ -86,16 +108,16 @@ def _pairs(loads: Sequence[str]) -> list[tuple[str, str]]:
     return [(flag, "" if flag == "--compat" else next(rest)) for flag in rest]
 
 
-def _answer(door: socket.socket, threads: int) -> None:
-    """Fork for everyone who calls; return when nobody has for long, or this grew too large."""
+def _answer(door: socket.socket, lock: IO[str], *, threads: int, idle_s: float, once: bool) -> None:
+    """Fork for everyone who calls; return when nobody has for long, or after the first."""
     children: set[int] = set()
     busy = time.monotonic()  # when somebody was last served
     while True:
-        ready, _, _ = select.select([door], [], [], 1.0 if children else _IDLE_S)
+        ready, _, _ = select.select([door], [], [], 1.0 if children else min(idle_s, _LOOK_S))
         if ready or children:
             busy = time.monotonic()
         children -= {pid for pid in children if os.waitpid(pid, os.WNOHANG)[0] == pid}
-        if not ready and not children and time.monotonic() - busy >= _IDLE_S:
+        if not ready and not children and time.monotonic() - busy >= idle_s:
             return
         if not ready:
             continue
@@ -106,9 +128,10 @@ def _answer(door: socket.socket, threads: int) -> None:
             pid = os.fork()
             if pid == 0:
                 door.close()
+                lock.close()  # else no other worker could start while this one speaks
                 _child(line, threads)
             children.add(pid)
-        if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > _MOST_MIB * 1024:
+        if once:
             return
 
 
@@ -170,13 +193,14 @@ def _received(line: socket.socket, size: int) -> bytes:
 
 
 def _take_over(streams: Sequence[int], request: dict[str, Any]) -> None:
-    """Make the caller's streams, folder and environment those of this process."""
+    """Make the caller's streams, folder, environment and umask those of this process."""
     for own, given in enumerate(streams):
         os.dup2(given, own)
         os.close(given)
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
+    os.umask(request["umask"])
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         stream = _opened(number, mode)
         setattr(sys, name, stream)
