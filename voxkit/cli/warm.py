@@ -16,14 +16,17 @@ import signal
 import socket
 import stat
 import struct
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from voxkit.errors import VoxkitError
+
+if TYPE_CHECKING:
+    import subprocess
 
 FLAG = "--warm"
 STOP = b"!"  # from the client: Ctrl-C was pressed
@@ -181,6 +184,8 @@ def _reached(line: socket.socket, place: Path) -> bool:
 
 def _start(place: Path, words: Sequence[str]) -> subprocess.Popen[bytes]:
     """Start a worker that holds none of our streams and outlives us."""
+    import subprocess
+
     worker = [sys.executable, "-m", "voxkit.cli.warm_worker", str(place), *_loads(words)]
     nothing = subprocess.DEVNULL
     try:
