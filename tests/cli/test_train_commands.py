@@ -89,7 +89,7 @@ guess = 0.5
 real = 1.0
 """,
     "vocoder": LOOP.format(seed=6)
-    + "[task]\nbatch = 2\nframes = 30\nlead = 4\n[task.shares]\nreal = 1.0\n",
+    + "[task]\nbatch = 2\nframes = 30\nlead = 4\nbands = 1.0\n[task.shares]\nreal = 1.0\n",
     "export": """
 default_voice = "ann"
 

@@ -164,11 +164,15 @@ class Manifest:
         self.entries[entry.id] = entry
         row = _row(entry)
         try:
-            with self.path.open("ab", buffering=0) as file:
-                end = file.seek(0, os.SEEK_END)
-                if file.write(row) < len(row):  # the disk is full: leave no torn line behind
-                    file.truncate(end)
+            # A descriptor, since Ctrl-C may come before a file object is in anybody's hands.
+            file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            try:
+                end = os.lseek(file, 0, os.SEEK_END)
+                if os.write(file, row) < len(row):  # the disk is full: leave no torn line behind
+                    os.ftruncate(file, end)
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            finally:
+                os.close(file)
         except OSError as error:
             raise output_error(self.path, error) from None
 
