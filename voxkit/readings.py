@@ -14,6 +14,18 @@ from voxkit.voice import Voice
 
 _MOST = 2  # states kept; one of a large model takes a gigabyte
 
+_Wishes = tuple[int | None, float | None]  # steps and guidance
+
+
+class _Reading:
+    """The place of one state: empty until it is read, and again once its voice is no more."""
+
+    def __init__(self, voice: Voice, wishes: _Wishes) -> None:
+        state: list[Any] = []
+        self.voice = weakref.ref(voice, lambda gone: state.clear())
+        self.wishes, self.state = wishes, state
+        self.turn = threading.Lock()  # held by the thread that reads
+
 
 class Readings:
     """Makes the state that a request starts from, or finds the one made for an earlier request.
@@ -25,32 +37,35 @@ class Readings:
 
     def __init__(self, read: Callable[[Voice, Options], Any]) -> None:
         self._read = read
-        self._kept: list[tuple[weakref.ref[Voice], tuple[int | None, float | None], Any]] = []
+        self._kept: list[_Reading] = []
         self._lock = threading.Lock()
 
     def after(self, voice: Voice, options: Options) -> Any:
-        """Return the decoder's state after a voice's reference."""
-        wishes = options.steps, options.guidance
+        """Return the decoder's state after a voice's reference.
+
+        Threads that want the same one at once wait for the first of them to read it.
+        """
+        reading, kept = self._place(voice, (options.steps, options.guidance))
+        with reading.turn:
+            if not reading.state:
+                reading.state.append(self._read(kept, options))
+            return reading.state[0]
+
+    def _place(self, voice: Voice, wishes: _Wishes) -> tuple[_Reading, Voice]:
+        """Return the reading of a voice and its owner, without whom it would be forgotten."""
         with self._lock:
-            for place, entry in enumerate(self._kept):
-                if entry[1] == wishes and _alike(entry[0](), voice):
-                    self._kept.append(self._kept.pop(place))
-                    return entry[2]
-        state = self._read(voice, options)
-        with self._lock:
-            self._kept = [entry for entry in self._kept if entry[0]() is not None]
-            self._kept = [*self._kept, (weakref.ref(voice, self._forget), wishes, state)][-_MOST:]
-        return state
-
-    def _forget(self, gone: weakref.ref[Voice]) -> None:
-        """Drop the states of a voice that is no more."""
-        self._kept = [entry for entry in self._kept if entry[0] is not gone]
+            alive = [(r, kept) for r in self._kept if (kept := r.voice()) is not None]
+            same = (pair for pair in alive if pair[0].wishes == wishes and _alike(pair[1], voice))
+            reading, kept = next(same, None) or (_Reading(voice, wishes), voice)
+            others = [r for r, _ in alive if r is not reading]
+            self._kept = [*others, reading][-_MOST:]
+        return reading, kept
 
 
-def _alike(kept: Voice | None, voice: Voice) -> bool:
+def _alike(kept: Voice, voice: Voice) -> bool:
     """Tell whether a decoder reads the same from two voices, as from two copies of one file."""
-    if kept is None or kept is voice:
-        return kept is voice
+    if kept is voice:
+        return True
     pairs = ((kept.tokens, voice.tokens), (kept.mel, voice.mel), (kept.speaker, voice.speaker))
     same = all(np.array_equal(a, b) for a, b in pairs)
     return same and dict(kept.attributes) == dict(voice.attributes)
