@@ -141,6 +141,28 @@ def test_a_piece_made_while_it_was_closed_is_not_handed_out() -> None:
         next(Speech(work))
 
 
+def test_a_close_just_before_a_piece_is_handed_out_frees_what_the_work_held() -> None:
+    closed: list[bool] = []
+
+    def work(progress: Progress) -> Generator[Audio, None, None]:
+        heard = progress.heard
+
+        def close_then(seconds: float) -> None:
+            speech.close()  # as another thread would: it is this one's turn
+            heard(seconds)
+
+        progress.heard = close_then  # type: ignore[method-assign]
+        try:
+            yield sound(1)
+        finally:
+            closed.append(True)
+
+    speech = Speech(work)
+    next(speech)
+    assert closed == [True]
+    assert list(speech) == []
+
+
 def test_leaving_the_block_closes() -> None:
     with Speech(two_sentences) as speech:
         next(speech)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from queue import SimpleQueue
 from typing import Protocol
 
 from voxkit.errors import TextError
@@ -86,7 +88,8 @@ def arriving(text: Iterable[str], source: TextSource, progress: Progress) -> Ite
 
 
 def _sentences(text: Iterable[str], source: TextSource, progress: Progress) -> Iterator[Sentence]:
-    for piece in text:
+    pieces = text if isinstance(text, Sequence) else _awaited(text, progress)
+    for piece in pieces:
         sentences = source.push(piece)
         progress.unsaid |= dict.fromkeys(source.unsaid)
         yield from sentences
@@ -94,3 +97,46 @@ def _sentences(text: Iterable[str], source: TextSource, progress: Progress) -> I
     sentences = source.finish()
     progress.unsaid |= dict.fromkeys(source.unsaid)
     yield from sentences
+
+
+def _awaited(text: Iterable[str], progress: Progress) -> Iterator[str]:
+    """Yield the pieces of a text; the wait for its writer ends when the request is stopped.
+
+    The writer is asked in a thread of its own, for one piece whenever one is wanted.  A thread
+    whose writer never answers is left behind and keeps no process alive.
+    """
+    asked = SimpleQueue[bool]()  # whether another piece is wanted
+    answers = SimpleQueue[str | BaseException | None]()  # None at the end, or when stopped
+
+    def end() -> None:
+        asked.put(False)
+        answers.put(None)
+
+    progress.when_stopped(end)
+    threading.Thread(target=_ask, args=(text, asked, answers), daemon=True).start()
+    try:
+        while True:
+            asked.put(True)
+            answer = answers.get()
+            progress.check()
+            if answer is None:
+                return
+            if isinstance(answer, BaseException):
+                raise answer
+            yield answer
+    finally:
+        asked.put(False)
+
+
+def _ask(
+    text: Iterable[str],
+    asked: SimpleQueue[bool],
+    answers: SimpleQueue[str | BaseException | None],
+) -> None:
+    """Answer with the next piece of a text whenever asked, or with what its writer raises."""
+    try:
+        pieces = iter(text)
+        while asked.get():
+            answers.put(next(pieces, None))
+    except BaseException as error:  # noqa: BLE001 (raised again where the text is spoken)
+        answers.put(error)

@@ -172,7 +172,8 @@ class Engine:
     ) -> Speech:
         """Speak, yielding audio as it is made.
 
-        Text is given whole, or in pieces that are cut anywhere while it is still being written.
+        Text is given whole, or in pieces that are cut anywhere while it is still being written;
+        an iterator is asked for them in a thread of its own, one by one as they are needed.
         Those who speak in a script, as after [voice:ann], come from `voices`, else the library.
         Raises `TextError` for nothing to say and `VoiceError` for a voice of another model.
         """

@@ -18,7 +18,8 @@ class Progress:
 
     def __init__(self) -> None:
         self.unsaid: dict[str, None] = {}  # what cannot be spoken, each once, in order
-        self._stopped = threading.Event()
+        self.stopped = False  # or told to stop
+        self._wakes: list[Callable[[], object]] = []  # end what the request may be waiting for
         self._texts: list[str] = []  # of the sentences begun so far
         self._ends: list[float] = []  # s of sound handed out at the end of each piece
         self._places: list[tuple[int, float]] = []  # sentences and share of the next, there
@@ -28,12 +29,20 @@ class Progress:
 
     def check(self) -> None:
         """Raise `Interrupted` once the request has been stopped."""
-        if self._stopped.is_set():
+        if self.stopped:
             raise Interrupted(self.spoken())
 
     def stop(self) -> None:
-        """Let the next `check` raise."""
-        self._stopped.set()
+        """Let the next `check` raise, and wake who waits."""
+        self.stopped = True
+        for wake in self._wakes:
+            wake()
+
+    def when_stopped(self, wake: Callable[[], object]) -> None:
+        """Call `wake` at every `stop`, and now if there was one."""
+        self._wakes.append(wake)
+        if self.stopped:
+            wake()
 
     @property
     def begun(self) -> int:
@@ -86,19 +95,26 @@ class Speech(Iterator[Audio]):
 
     def __next__(self) -> Audio:
         """Make the next piece.  Raises `Interrupted` if the speech is closed meanwhile."""
-        with self._turn:
-            piece = next(self._pieces)
-            try:
+        try:
+            with self._turn:
+                piece = next(self._pieces)
                 self._progress.check()
-            except Interrupted:
-                self._pieces.close()
-                raise
-            self._progress.heard(piece.seconds)
-            return piece
+                self._progress.heard(piece.seconds)
+                return piece
+        finally:
+            if self._progress.stopped:  # by a thread that could not end it while it was our turn
+                self._end()
 
     def close(self) -> None:
-        """Stop; a thread that is making a piece gives up within a hop, with `Interrupted`."""
+        """Stop; a thread that is making a piece gives up within a hop, with `Interrupted`.
+
+        So does one that waits for the writer of the text.
+        """
         self._progress.stop()
+        self._end()
+
+    def _end(self) -> None:
+        """End the work, unless it is some thread's turn: that one ends it then."""
         if self._turn.acquire(blocking=False):
             try:
                 self._pieces.close()
