@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import wave
@@ -106,3 +107,37 @@ def test_a_closed_pipe_tells_how_much_was_spoken(process: Start) -> None:
     _, err = running.communicate()
     assert running.returncode == 141
     assert "Spoken until then (" in err.decode()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what is left in a pipe")
+def test_what_the_reader_left_in_the_pipe_was_not_spoken(process: Start) -> None:
+    text = "Hello there. " * 500
+    running = process(
+        f'voxkit speak "{text}" -o - --raw | head -c 60000 >/dev/null; exit ${{PIPESTATUS[0]}}'
+    )
+    _, err = running.communicate()
+    seconds = re.search(r"Spoken until then \((\d+\.\d) s\)", err.decode())
+    assert seconds
+    assert 1.2 <= float(seconds[1]) <= 1.3  # 60,000 bytes, and the portion that was under way
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what is left in a pipe")
+@pytest.mark.parametrize("flags", ["", "--raw", "--sample-rate 8000"])
+def test_a_reader_who_has_taken_nothing_has_heard_nothing(process: Start, flags: str) -> None:
+    running = process(f'voxkit speak "Hello there. Please interrupt me." -o - {flags}')
+    assert running.wait(60) == 130
+    assert running.stderr is not None
+    assert running.stderr.read() == b"Error: Interrupted.\n"
+    running.communicate()
+
+
+@pytest.mark.parametrize("given", ["cat book.txt |", "< book.txt"])
+def test_a_long_text_from_a_pipe_is_spoken_as_it_comes(
+    process: Start, tmp_path: Path, given: str
+) -> None:
+    (tmp_path / "book.txt").write_text("Hello there. " * 18_000)
+    running = process(f"{given} voxkit speak - -o - --raw | head -c 60000")
+    data, err = running.communicate()
+    assert len(data) == 60_000
+    assert "Spoken until then" in err.decode()
+    assert "Error" not in err.decode()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 import os
 import re
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,8 @@ import pytest
 
 from voxkit.audio import Audio
 from voxkit.cli import play
-from voxkit.cli.play import make_roomy, playing
+from voxkit.cli.play import make_roomy, not_taken, playing
+from voxkit.cli.sound_out import _Aloud
 from voxkit.errors import OutputError
 
 Vox = Callable[..., Any]
@@ -109,6 +113,44 @@ def test_when_speaking_fails_the_player_is_stopped(vox: Vox, players: Any) -> No
     players("aplay", script="exec sleep 600\n")
     result = vox("speak", "Fine. This is unspeakable.", "--play")
     assert (result.status, result.err) == (1, "Error: The model fell silent: use another seed.\n")
+
+
+def test_nothing_was_heard_before_a_player_that_wants_a_file_starts(vox: Vox, players: Any) -> None:
+    heard = players("pw-play")
+    result = vox("speak", "Hello there. Please interrupt me.", "--play", "--json")
+    assert result.status == 130
+    assert result.err == (
+        "Nothing was heard: pw-play starts when all of the speech is made.\nError: Interrupted.\n"
+    )
+    assert json.loads(result.out) == {"interrupted": True, "seconds": 0.0, "spoken_text": ""}
+    assert not list(heard.iterdir())
+
+
+def test_a_player_that_wants_a_file_is_heard_from_its_start_on() -> None:
+    now = time.monotonic()
+    sink = _Aloud(lambda audio: None, late=True)
+    sink(Audio(np.zeros(100, np.float32), 8000))
+    assert sink.heard_s() == 0.0
+    sink.begin()
+    assert 0.0 <= sink.heard_s() <= time.monotonic() - now
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what is left in a pipe")
+def test_what_is_left_in_a_pipe_is_known() -> None:
+    read, write = os.pipe()
+    with open(read, "rb", buffering=0) as source, open(write, "wb", buffering=0) as sink:
+        sink.write(bytes(5000))
+        assert not_taken(sink) == 5000
+        source.read(1200)
+        assert not_taken(sink) == 3800
+
+
+def test_of_what_is_no_pipe_nothing_is_left(tmp_path: Path) -> None:
+    with open(tmp_path / "file", "w+b", buffering=0) as file:
+        file.write(bytes(100))
+        file.seek(0)
+        assert not_taken(file) == 0
+    assert not_taken(io.BytesIO()) == 0
 
 
 # ---- the sounddevice library --------------------------------------------------------------------

@@ -93,6 +93,29 @@ def test_endless_input_is_refused(vox: Vox, checkpoint: Any) -> None:
     assert not checkpoint.loads
 
 
+def test_a_text_too_long_to_be_read_whole_is_refused_with_the_way_to_speak_it(
+    vox: Vox, checkpoint: Any
+) -> None:
+    Path("my book.txt").write_text("Hello there. " * 18_000)
+    whole = "Error: This text has 234,000 characters, more than the 200,000 that are read whole: "
+    way = "speak it as it comes, with cat 'my book.txt' | voxkit speak -"
+    for output, into in (("-", " -o -"), ("a.wav", " -o - > speech.wav")):
+        result = vox("speak", "-i", "my book.txt", "-o", output)
+        assert (result.status, result.err) == (1, f"{whole}{way}{into}\n")
+    assert not checkpoint.loads
+
+
+def test_a_long_text_from_a_pipe_into_a_file_is_refused_with_the_way_to_speak_it(vox: Vox) -> None:
+    result = vox("speak", "-", "-o", "a.wav", stdin=b"Hello there. " * 18_000)
+    assert result.status == 1
+    assert result.err.endswith("with cat FILE | voxkit speak - -o - > speech.wav\n")
+
+
+def test_markup_does_not_count_as_text_that_is_too_long(vox: Vox) -> None:
+    Path("tags.txt").write_text("Hi. [pause:1ms] " + "[rate:1.0][/rate]" * 12_000)
+    assert vox("speak", "-i", "tags.txt", "-o", "a.wav").status == 0
+
+
 def test_what_cannot_be_said_is_told(vox: Vox) -> None:
     result = vox("speak", "Hello 你好.", "-o", "a.wav", "-q", "--json")
     assert "你好" in result.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -9,14 +10,16 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
 from tiny import cuts
 
+from voxkit.cli import text_live
 from voxkit.cli.text_live import ArrivingText, from_pipe
 from voxkit.errors import TextError
+from voxkit.text import MAX_CHARACTERS
 
 TEXT = "Ein Müller – 磨坊主 – went 🙂 home."
 
@@ -32,9 +35,12 @@ def pipe() -> Iterator[tuple[BinaryIO, BinaryIO]]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_bytes_may_be_cut_anywhere(pipe: tuple[BinaryIO, BinaryIO], seed: int) -> None:
+def test_bytes_may_be_cut_anywhere(
+    pipe: tuple[BinaryIO, BinaryIO], monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
     data = b"\xef\xbb\xbf" + TEXT.encode()
     text, heard = ArrivingText(pipe[0]), ""
+    monkeypatch.setattr(text_live, "PATIENCE_S", 0.0)  # so that it is quick
     for start, end in cuts(len(data), np.random.default_rng(seed), 1 + seed):
         pipe[1].write(data[start:end])
         assert not text.is_complete()
@@ -52,6 +58,68 @@ def test_text_is_there_before_the_writer_has_finished(pipe: tuple[BinaryIO, Bina
     assert next(text) == "ü"
     pipe[1].close()
     assert list(text) == []
+
+
+def written_by_a_thread(sink: BinaryIO, data: bytes) -> threading.Thread:
+    """Write more than a pipe holds, and close it, as `cat` does."""
+
+    def write() -> None:
+        with contextlib.suppress(BrokenPipeError):  # the reader has had enough
+            sink.write(data)
+        sink.close()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    return writer
+
+
+def test_a_text_that_a_fast_writer_is_still_delivering_is_complete(
+    pipe: tuple[BinaryIO, BinaryIO],
+) -> None:
+    text = ArrivingText(pipe[0])
+    writer = written_by_a_thread(pipe[1], b"a" * MAX_CHARACTERS)
+    assert text.is_complete()
+    assert len("".join(text)) == MAX_CHARACTERS
+    writer.join()
+
+
+@pytest.mark.parametrize("letter", ["a", "磨"])
+def test_a_text_too_long_to_be_read_whole_is_never_complete(
+    pipe: tuple[BinaryIO, BinaryIO], letter: str
+) -> None:
+    text = ArrivingText(pipe[0])
+    writer = written_by_a_thread(pipe[1], letter.encode() * (MAX_CHARACTERS + 1))
+    assert not text.is_complete()
+    assert len("".join(text)) == MAX_CHARACTERS + 1
+    writer.join()
+
+
+def test_no_more_of_an_endless_text_is_taken_than_tells_that_it_is_too_long(
+    pipe: tuple[BinaryIO, BinaryIO],
+) -> None:
+    text = ArrivingText(pipe[0])
+    writer = written_by_a_thread(pipe[1], b"a" * 2**22)
+    assert not text.is_complete()
+    assert len(next(text)) < MAX_CHARACTERS + 2**16 + 1
+    pipe[0].close()
+    writer.join()
+
+
+def test_a_writer_who_goes_on_is_given_a_quarter_of_a_second_in_all(
+    pipe: tuple[BinaryIO, BinaryIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, waits = [0.0], list[float]()
+
+    def select(*told: Any) -> tuple[list[int], list[int], list[int]]:
+        waits.append(told[3])
+        now[0] += 0.1  # s until the next word
+        os.write(pipe[1].fileno(), b"word ")
+        return ([0] if told[3] else [], [], [])
+
+    monkeypatch.setattr(text_live.select, "select", select)
+    monkeypatch.setattr(text_live.time, "monotonic", lambda: now[0])
+    assert not ArrivingText(pipe[0]).is_complete()
+    assert waits == pytest.approx([0.25, 0.15, 0.05, 0.0])
 
 
 def test_a_stalled_writer_is_waited_for_without_work(pipe: tuple[BinaryIO, BinaryIO]) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import shutil
+import stat
 import subprocess
+import sys
 import tempfile
 import threading
 from collections import deque
@@ -46,6 +49,11 @@ def find_player() -> str | None:
     return next((name for name in PLAYERS if shutil.which(name)), None)
 
 
+def starts_late(player: str) -> bool:
+    """Tell whether a player only starts once all of the speech is made."""
+    return player != LIBRARY and "{file}" in PLAYERS[player].split()
+
+
 def playing(player: str, sample_rate: int) -> contextlib.AbstractContextManager[Play]:
     """Open the loudspeakers; call the result with each chunk.  Leaving the block waits for the end.
 
@@ -54,7 +62,7 @@ def playing(player: str, sample_rate: int) -> contextlib.AbstractContextManager[
     if player == LIBRARY:
         return _library(sample_rate)
     arguments = PLAYERS[player].split()
-    return (_finished_file if "{file}" in arguments else _pipe)(player, arguments, sample_rate)
+    return (_finished_file if starts_late(player) else _pipe)(player, arguments, sample_rate)
 
 
 class _Queue:
@@ -180,6 +188,21 @@ def make_roomy(pipe: IO[bytes]) -> None:
         import fcntl
 
         fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+
+def not_taken(pipe: IO[bytes]) -> int:
+    """Return how many bytes in a pipe its reader has not taken; 0 where nobody can tell.
+
+    Linux can.
+    """
+    with contextlib.suppress(ImportError, AttributeError, OSError, ValueError):
+        import fcntl
+        import termios
+
+        if stat.S_ISFIFO(os.fstat(pipe.fileno()).st_mode):
+            count = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))  # an int of C
+            return int.from_bytes(count, sys.byteorder)
+    return 0
 
 
 def _complaint(player: str, process: subprocess.Popen[bytes], complaints: object) -> OutputError:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,13 +15,14 @@ import typer
 
 from voxkit.cli import flags
 from voxkit.cli.output import binary_stdout
-from voxkit.cli.play import find_player, make_roomy, playing
+from voxkit.cli.play import Play, find_player, make_roomy, not_taken, playing, starts_late
 from voxkit.errors import OutputError
 
 if TYPE_CHECKING:
     from voxkit.audio import Audio
 
 Sink = Callable[["Audio"], None]
+_PORTION_BYTES = 1024  # of sound handed to a pipe at once, 21 ms at 24 kHz
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Target:
             if self.to_stdout:
                 sinks.append(stack.enter_context(_stdout(model_rate, self.sample_rate, self.raw)))
             if self.player is not None:
-                sinks.append(stack.enter_context(playing(self.player, model_rate)))
+                sinks.append(stack.enter_context(_aloud(self.player, model_rate)))
             yield sinks
 
 
@@ -108,27 +111,86 @@ def wanted_target(
     return Target(path, to_stdout, raw, player, format, sample_rate, force)
 
 
+def heard_s(sinks: Sequence[Sink]) -> float:
+    """Return how much of the speech can have been heard so far, in s; infinity if nobody listens.
+
+    What a reader of stdout has taken counts, and the time that the loudspeakers have had.
+    """
+    listeners = [sink for sink in sinks if isinstance(sink, _Aloud | _Stdout)]
+    return min((listener.heard_s() for listener in listeners), default=math.inf)
+
+
+class _Aloud:
+    """The loudspeakers, and how long they have been playing."""
+
+    def __init__(self, play: Play, *, late: bool) -> None:
+        """Play with what starts at the first chunk, or `late`, when it is told to."""
+        self._play, self._late = play, late
+        self._began: float | None = None
+
+    def __call__(self, audio: Audio) -> None:
+        if not self._late:
+            self.begin()
+        self._play(audio)
+
+    def begin(self) -> None:
+        """Note that sound is heard from now on, if it was not before."""
+        self._began = self._began or time.monotonic()
+
+    def heard_s(self) -> float:
+        """Return for how long there has been sound, in s."""
+        return time.monotonic() - self._began if self._began else 0.0
+
+
+@contextlib.contextmanager
+def _aloud(player: str, sample_rate: int) -> Iterator[Sink]:
+    with playing(player, sample_rate) as play:
+        sink = _Aloud(play, late=starts_late(player))
+        yield sink
+        sink.begin()
+
+
+class _Stdout:
+    """16-bit PCM on stdout, and how much of it the reader has taken."""
+
+    def __init__(self, model_rate: int, rate: int, header: bytes) -> None:
+        import soxr
+
+        self._stream, self._rate, self._header = binary_stdout(), rate, header
+        self._resampler = soxr.ResampleStream(model_rate, rate, 1) if rate != model_rate else None
+        self._sent = 0  # bytes of sound, with those of the portion that is under way
+        make_roomy(self._stream)
+
+    def __call__(self, audio: Audio, *, last: bool = False) -> None:
+        """Send a chunk on, and with the `last` what the resampler holds back."""
+        from voxkit.audio import Audio, pcm16
+
+        if self._resampler is not None:
+            samples = self._resampler.resample_chunk(audio.samples, last=last)
+            audio = Audio(samples, self._rate)
+        data = pcm16(audio)
+        # In small portions, because a write that is interrupted does not tell how far it came.
+        for start in range(0, len(data) or 1, _PORTION_BYTES):
+            portion = data[start : start + _PORTION_BYTES]
+            header, self._header = self._header, b""
+            self._sent += len(portion)
+            self._stream.write(header + portion)
+            self._stream.flush()
+
+    def heard_s(self) -> float:
+        """Return how much sound the reader has taken, in s."""
+        return max(0, self._sent - not_taken(self._stream)) / (2 * self._rate)
+
+
 @contextlib.contextmanager
 def _stdout(model_rate: int, sample_rate: int | None, raw: bool) -> Iterator[Sink]:
     """Stream 16-bit PCM to stdout, behind a WAV header of unknown length unless `raw`."""
     import numpy as np
-    import soxr
 
-    from voxkit.audio import Audio, pcm16, wav_stream_header
+    from voxkit.audio import Audio, wav_stream_header
 
-    stream, rate = binary_stdout(), sample_rate or model_rate
-    make_roomy(stream)
-    resampler = soxr.ResampleStream(model_rate, rate, 1) if rate != model_rate else None
-    header = b"" if raw else wav_stream_header(rate)
-
-    def send(audio: Audio, last: bool = False) -> None:
-        nonlocal header
-        if resampler is not None:
-            audio = Audio(resampler.resample_chunk(audio.samples, last=last), rate)
-        stream.write(header + pcm16(audio))
-        stream.flush()
-        header = b""
-
+    rate = sample_rate or model_rate
+    send = _Stdout(model_rate, rate, b"" if raw else wav_stream_header(rate))
     yield send
-    if resampler is not None:
+    if rate != model_rate:
         send(Audio(np.zeros(0, np.float32), model_rate), last=True)

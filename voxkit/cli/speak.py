@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
+import shlex
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -14,12 +17,15 @@ import typer
 from voxkit.cli import flags
 from voxkit.cli.order import Order, replay_of, told
 from voxkit.cli.output import Bar, Output
+from voxkit.cli.play import starts_late
 from voxkit.cli.request import Request, finder, style_report, taking, tell_style, unheard
-from voxkit.cli.sound_out import Sink, wanted_target
+from voxkit.cli.sound_out import Sink, heard_s, wanted_target
 from voxkit.cli.text_in import check_early, is_file, wanted_text
 from voxkit.cli.text_live import ArrivingText, from_pipe
+from voxkit.errors import TextError
 from voxkit.instruct import render
-from voxkit.text import Script
+from voxkit.markup import spoken_text
+from voxkit.text import MAX_CHARACTERS, Script
 
 if TYPE_CHECKING:
     from voxkit.audio import Audio
@@ -121,7 +127,8 @@ def speak(
     wanted = wanted or request.wanted()
     if wanted.doubt:
         out.warn(wanted.doubt)
-    engine, order, words = _words(out, request, order, arriving)
+    way = None if again else _as_it_comes(request, input_file, output)
+    engine, order, words = _words(out, request, order, arriving, way)
     find = finder(engine)
     with out.bar("Hearing the voice", None):
         speaker = wanted.on(engine).voice
@@ -137,11 +144,12 @@ def speak(
     with out.bar("Speaking", total) as bar:
         told_of = len(words.unsaid) if isinstance(words, Script) else 0
         ear = _Ear(out, speech, bar, engine.spec.name, told_of)
+        sinks: Sequence[Sink] = ()
         try:
             with target.opened(engine.sample_rate, comment) as sinks:
                 take = perform(speech, sinks, ear.heard)
         except (KeyboardInterrupt, BrokenPipeError) as stop:
-            ear.stopped(stop, aloud=target.player is not None)
+            ear.stopped(stop, heard_s(sinks), target.player)
             raise
     where = f"{target.path}: " if target.path else ""
     out.note(
@@ -167,10 +175,22 @@ def speak(
         )
 
 
+def _as_it_comes(request: Request, input_file: Path | None, output: str | None) -> str | None:
+    """Return the command that speaks a text of any length; None where there is none."""
+    if request.ssml or sys.platform == "win32":
+        return None
+    named = input_file is not None and str(input_file) != "-"
+    into = "" if output is None else " -o -" if output == "-" else " -o - > speech.wav"
+    return f"cat {shlex.quote(str(input_file)) if named else 'FILE'} | voxkit speak -{into}"
+
+
 def _words(
-    out: Output, request: Request, order: Order, arriving: ArrivingText | None
+    out: Output, request: Request, order: Order, arriving: ArrivingText | None, way: str | None
 ) -> tuple[Engine, Order, Script | ArrivingText]:
-    """Load the model and prepare the text, unless it is still being written after that."""
+    """Load the model and prepare the text, unless it is still being written after that.
+
+    Raises `TextError` for a text that is too long, and names the `way` to have it spoken.
+    """
     engine = None
     if arriving is not None:
         engine = request.load(out)
@@ -178,6 +198,11 @@ def _words(
             return engine, order, arriving
         order = dataclasses.replace(order, text="".join(arriving))
     pieces = order.reading.pieces(order.text)
+    if way is not None and (count := len(spoken_text(pieces))) > MAX_CHARACTERS:
+        raise TextError(
+            f"This text has {count:,} characters, more than the {MAX_CHARACTERS:,} that are read "
+            f"whole: speak it as it comes, with {way}"
+        )
     if engine is None:
         check_early(request.model, pieces)
         engine = request.load(out)
@@ -191,24 +216,24 @@ class _Ear:
         """Leave out the first things that cannot be said, of which the user has been `told`."""
         self._out, self._speech, self._bar, self._model = out, speech, bar, model
         self._seconds = 0.0  # of sound
-        self._began: float | None = None  # when the first of it was there
         self._told = told
 
     def heard(self, seconds: float) -> None:
         """Note how much sound there is by now."""
-        self._seconds, self._began = seconds, self._began or time.monotonic()
+        self._seconds = seconds
         self._bar.at(seconds)
         if new := self._speech.unsaid[self._told :]:
             self._told += len(new)
             self._out.warn(_not_spoken(self._model, new))
 
-    def stopped(self, stop: BaseException, *, aloud: bool) -> None:
-        """Tell how much of the text was spoken; `aloud`, no more than there was time for."""
-        played = time.monotonic() - self._began if aloud and self._began else self._seconds
-        seconds = min(played, self._seconds)
+    def stopped(self, stop: BaseException, heard_s: float, player: str | None) -> None:
+        """Tell how much of the text was spoken, of which no more than `heard_s` was heard."""
+        seconds = min(heard_s, self._seconds)
         text = self._speech.spoken_text(seconds)
         if text:
             self._out.note(f"Spoken until then ({seconds:.1f} s): {_end_of(text)}")
+        elif not heard_s and player is not None and starts_late(player):
+            self._out.note(f"Nothing was heard: {player} starts when all of the speech is made.")
         if self._out.as_json and isinstance(stop, KeyboardInterrupt):
             report = {"interrupted": True, "seconds": round(seconds, 3), "spoken_text": text}
             self._out.json(report)

@@ -7,14 +7,16 @@ import io
 import os
 import select
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from voxkit.errors import TextError
+from voxkit.text import MAX_CHARACTERS
 
+PATIENCE_S = 0.25  # with a writer who may be about to finish; `cat` needs a hundredth
 _PIECE_BYTES = 2**16  # as much as a pipe holds
-_MOST_BYTES = 2**24  # of text that is taken whole
 
 
 def from_pipe(words: Sequence[str] | None, input_file: Path | None) -> BinaryIO | None:
@@ -40,16 +42,22 @@ class ArrivingText(Iterator[str]):
         self._descriptor = stream.fileno()
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
         self._seen = 0  # bytes
+        self._characters = 0
         self._waiting: list[str] = []
         self._ended = False
 
     def is_complete(self) -> bool:
-        """Take what has been written so far, and tell whether the writer is done."""
-        while not self._ended and self._seen < _MOST_BYTES:
-            if not select.select([self._descriptor], [], [], 0)[0]:
+        """Take what is written within `PATIENCE_S`, and tell whether that is all of a text.
+
+        A text of more characters than are read whole never is.
+        """
+        until = time.monotonic() + PATIENCE_S
+        while not self._ended and self._characters <= MAX_CHARACTERS:
+            left = max(0.0, until - time.monotonic())
+            if not select.select([self._descriptor], [], [], left)[0]:
                 return False
             self._read()
-        return self._ended
+        return self._characters <= MAX_CHARACTERS
 
     def __next__(self) -> str:
         """Return what has come since, waiting if it is nothing."""
@@ -70,6 +78,7 @@ class ArrivingText(Iterator[str]):
                 f"Standard input is not UTF-8 text (byte {start + error.start}): save it as UTF-8."
             ) from None
         self._seen += len(data)
+        self._characters += len(piece)
         self._ended = not data
         if piece:
             self._waiting.append(piece)
