@@ -91,15 +91,19 @@ class Rows:
         self._graph = None
 
     def _capture(self) -> None:
-        """Record a step as a CUDA graph, after one on a side stream has made what it needs."""
+        """Record a step as a CUDA graph, after one on a side stream has made what it needs.
+
+        Other threads may use the GPU meanwhile: they decode what they have, or load a voice.
+        """
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             self._step()
         torch.cuda.current_stream().wait_stream(side)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._hidden = self._step()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            hidden = self._step()
+        self._graph, self._hidden = graph, hidden
 
 
 @dataclass(eq=False)
