@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import types
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -109,6 +110,11 @@ class FakeEngine:
                 os.kill(os.getpid(), signal.SIGINT)
             if "terminate me" in sentence:
                 os.kill(os.getpid(), signal.SIGTERM)
+            if "never ends" in sentence:
+                stopped = threading.Event()
+                progress.when_stopped(stopped.set)
+                assert stopped.wait(10.0), "nobody stopped what never ends"
+                progress.check()
             pitch = speaker.attributes["pitch_hz"] + hash_of(sentence)
             chunks = max(1, round(len(sentence) / 2 / speed / said.manner.rate))
             for chunk in range(1, chunks + 1):

@@ -346,6 +346,13 @@ def test_after_ctrl_c_finished_files_and_a_valid_manifest_remain(vox: Vox, lines
     assert set(names()) == done | {"manifest.jsonl"}
 
 
+def test_ctrl_c_does_not_wait_for_the_piece_that_a_line_is_making(vox: Vox, lines: Any) -> None:
+    lines("This line never ends.", "Now interrupt me.", "Three.")
+    result = vox("batch", "lines.txt", "-o", "out", "--jobs", "2")
+    assert result.status == 130
+    assert "0001_this-line-never-ends.wav" not in names()
+
+
 def test_a_file_of_the_users_is_not_overwritten(vox: Vox, lines: Any) -> None:
     OUT.mkdir()
     (OUT / "0001_one.wav").write_bytes(b"mine")

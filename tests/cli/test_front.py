@@ -6,13 +6,14 @@ import importlib.metadata
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 import voxkit
+from voxkit.__main__ import main
 from voxkit.cli.app import run
 
 Vox = Callable[..., Any]
@@ -84,6 +85,18 @@ def test_ctrl_c_ends_with_130_and_leaves_no_file(process: Start, tmp_path: Path)
     status, out, err = ended(process('voxkit speak "Please interrupt me. Now." -o a.wav'))
     assert (status, out, err) == (130, "", "Error: Interrupted.\n")
     assert set(tmp_path.iterdir()) == before
+
+
+def test_ctrl_c_before_a_command_has_begun_shows_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(words: Sequence[str]) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("voxkit.cli.warm.wanted", interrupt)
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert (end.value.code, capsys.readouterr().err) == (130, "Error: Interrupted.\n")
 
 
 def test_a_request_to_end_cleans_up(process: Start, tmp_path: Path) -> None:

@@ -29,12 +29,13 @@ from voxkit.cli.output import Output
 from voxkit.cli.request import Reading, Request, finder, named_voices, taking, tell_style, unheard
 from voxkit.cli.speak import perform
 from voxkit.cli.text_in import wanted_text
-from voxkit.errors import OutputError, TextError, VoxkitError
+from voxkit.errors import Interrupted, OutputError, TextError, VoxkitError
 from voxkit.files import output_error
 from voxkit.instruct import render
 
 if TYPE_CHECKING:
     from voxkit.engine import Engine
+    from voxkit.speech import Speech
     from voxkit.voice import Voice
 
 
@@ -47,7 +48,7 @@ class _Stopped(Exception):
 
 @dataclass(frozen=True)
 class Studio:
-    """What all lines of a batch share.  Nothing in it changes, so many threads may use it."""
+    """What all lines of a batch share, and what is being spoken; many threads may use it."""
 
     engine: Engine
     voice: Voice
@@ -57,7 +58,14 @@ class Studio:
     request: Request
     folder: Path
     format: str
-    stop: threading.Event = dataclasses.field(default_factory=threading.Event)
+    stopped: threading.Event = dataclasses.field(default_factory=threading.Event)
+    speeches: set[Speech] = dataclasses.field(default_factory=set)
+
+    def stop(self) -> None:
+        """End every line that is being spoken, each at its next token."""
+        self.stopped.set()
+        for speech in self.speeches.copy():
+            speech.close()
 
     def make(self, job: Job) -> Entry:
         """Speak one line into its file."""
@@ -80,8 +88,15 @@ class Studio:
                 order, self.engine, self.voice, self.find, self.provenance, request=self.request
             ),
         )
-        with writer:
-            take = perform(stream, [writer.write], self._heard)
+        self.speeches.add(stream)
+        try:
+            with writer:
+                take = perform(stream, [writer.write], self._heard)
+                self._heard(take.seconds)  # a speech that was closed between two pieces just ends
+        except Interrupted:
+            raise _Stopped from None
+        finally:
+            self.speeches.discard(stream)
         return dataclasses.replace(
             self.entry(job, "done"),
             duration=round(take.seconds, 3),
@@ -106,7 +121,7 @@ class Studio:
         )
 
     def _heard(self, seconds: float) -> None:
-        if self.stop.is_set():
+        if self.stopped.is_set():
             raise _Stopped
 
 
@@ -150,7 +165,7 @@ def make_all(
             for future in as_completed(list(futures)):
                 record(future)
         finally:
-            studio.stop.set()
+            studio.stop()
             pool.shutdown(cancel_futures=True)
             for future in [f for f in futures if not f.cancelled()]:
                 record(future)
