@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 from functools import partial
 
@@ -71,6 +72,17 @@ def test_a_sentence_is_said_before_the_text_is_complete() -> None:
 def test_what_looks_like_a_tag_and_never_ends_is_text() -> None:
     said, _ = live("Hello [there " + "word " * 100, 1, {})
     assert sum(s.text.count("word") for s in said) == 100
+
+
+@pytest.mark.parametrize("piece", ["One more sentence. ", "One [laugh] more. ", "word "])
+def test_what_was_said_long_ago_is_not_kept(piece: str) -> None:
+    source = MarkedText(partial(TextStream, max_words=16), frozenset("/"), {})
+    sizes = []
+    for _ in range(2):
+        for _ in range(1000):
+            source.push(piece)
+        sizes.append(len(pickle.dumps(source)))
+    assert sizes[1] < sizes[0] + len(piece) * 500
 
 
 def test_an_engine_speaks_marked_text_as_it_comes() -> None:

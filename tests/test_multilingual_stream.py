@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 from tiny import cuts
@@ -55,6 +57,16 @@ def test_a_sentence_leaves_once_nothing_can_change_it() -> None:
     assert [s.text for s in stream.push("今天")] == ["你好。"]
     assert stream.push("is one. Tw") == []
     assert stream.finish() != []
+
+
+def test_blanks_before_the_first_word_are_not_kept() -> None:
+    stream = MultilingualStream(whole)
+    before = len(pickle.dumps(stream))
+    for _ in range(100):
+        assert stream.push(" \n\n ") == []
+    assert len(pickle.dumps(stream)) == before
+    stream.push("你好。")
+    assert [s.text for s in stream.finish()] == ["你好。"]
 
 
 def test_a_clause_leaves_before_its_sentence_ends_and_goes_on() -> None:

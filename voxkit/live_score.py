@@ -13,6 +13,7 @@ from voxkit.pronunciation import Pronunciation
 from voxkit.score import CLOSING, Parts, Stretch, dressed, finished
 from voxkit.text import Sentence
 
+_TAIL = 64  # characters before the end of a stretch that tell how it ends
 _MOST_HELD = 300  # characters of what may be a tag; more is no tag
 _OPEN = re.compile(
     r"""\\$
@@ -98,7 +99,9 @@ class MarkedText:
         return out
 
     def _feed(self, text: str, stretch: Stretch) -> list[Sentence]:
-        self._fed += len(text)
+        """Give the source more of a stretch, of which only the end is kept then."""
+        stretch.text = stretch.text[max(0, len(stretch.text.rstrip()) - _TAIL) :]
+        self._fed = len(stretch.text)
         return [dressed(s, stretch) for s in self._source.push(text)] if text else []
 
     def _turn(self, before: Stretch, after: Stretch) -> list[Sentence]:

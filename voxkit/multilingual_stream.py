@@ -64,7 +64,8 @@ class MultilingualStream:
                 text[left : span.end], cut=False, paragraph_end=span.bond == PARAGRAPH
             )
             done = span.end
-        self._buffer, self._left = text[done:], max(0, self._left - done)
+        rest = text[done:]
+        self._buffer, self._left = rest if rest.strip() else "", max(0, self._left - done)
         return out
 
     def _read(self, written: str, *, cut: bool, paragraph_end: bool) -> list[Sentence]:

@@ -93,7 +93,7 @@ class Parts:
         self.marks = marks
         self.stand_ins = [word for word in _STAND_INS if word not in words]
         self.stretches: list[Stretch] = [Stretch(PLAIN)]
-        self.notes: list[str] = []
+        self.notes: dict[str, None] = {}  # each once, in order
 
     def add(self, piece: Piece) -> None:
         """Put a piece into the stretch that it belongs to."""
@@ -104,7 +104,7 @@ class Parts:
                 if f"[{piece.name}]" in self.marks:
                     self._stretch(self._manner(piece.manner)).text += f"[{piece.name}]"
                 else:
-                    self.notes.append(f"[{piece.name}] is silent: this model has no such sound.")
+                    self.notes[f"[{piece.name}] is silent: this model has no such sound."] = None
             case Pause():
                 last = self.stretches[-1]
                 last.pause_ms = (last.pause_ms or 0.0) + piece.ms
@@ -137,7 +137,7 @@ class Parts:
     def _manner(self, manner: Manner) -> Manner:
         """Return what is left of a manner when the model's own marks have done their part."""
         if manner.laughing and "<laughter>" not in self.marks:
-            self.notes.append("<laughter> has no effect: this model cannot laugh.")
+            self.notes["<laughter> has no effect: this model cannot laugh."] = None
         told = manner.emphasis == "strong" and "<strong>" in self.marks
         return dataclasses.replace(
             manner, emphasis="none" if told else manner.emphasis, laughing=False
@@ -159,7 +159,7 @@ class Parts:
         if GIVEN not in self.marks:
             if self.marks.issuperset(inline):
                 return "".join(inline)
-            self.notes.append(f"{word!r} is said as it is written: this model reads no phones.")
+            self.notes[f"{word!r} is said as it is written: this model reads no phones."] = None
             return word
         for stand_in, known in stretch.phones.items():
             if known == (word, said.phones):

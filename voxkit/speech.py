@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import threading
+from array import array
 from collections.abc import Callable, Generator, Iterator
 
 from voxkit.audio import Audio
@@ -21,8 +22,9 @@ class Progress:
         self.stopped = False  # or told to stop
         self._wakes: list[Callable[[], object]] = []  # end what the request may be waiting for
         self._texts: list[str] = []  # of the sentences begun so far
-        self._ends: list[float] = []  # s of sound handed out at the end of each piece
-        self._places: list[tuple[int, float]] = []  # sentences and share of the next, there
+        # Small numbers only, since hours of speech have ten thousands of pieces.
+        self._ends = array("d")  # s of sound handed out at the end of each piece
+        self._places = array("l"), array("d")  # sentences there, and the share of the next
         self._finished = 0  # sentences
         self._share = 0.0  # of the one after them
         self._tokens, self._characters = 0, 0  # of finished sentences
@@ -65,19 +67,22 @@ class Progress:
         """Note that all of the current sentence is sound, `tokens` in number."""
         self._tokens += tokens
         self._characters += len(self._texts[-1])
-        self._finished, self._share = self._finished + 1, 0.0
+        self._share = 0.0  # first: another thread may ask now, and there is no next sentence
+        self._finished += 1
 
     def heard(self, seconds: float) -> None:
         """Note that so much more sound is handed out, which speaks up to the current place."""
+        self._places[0].append(self._finished)
+        self._places[1].append(self._share)
         self._ends.append(seconds + (self._ends[-1] if self._ends else 0.0))
-        self._places.append((self._finished, self._share))
 
     def spoken(self, seconds: float | None = None) -> str:
         """Return the text said in the first `seconds` of the sound, in whole words."""
         finished, share = self._finished, self._share
         if seconds is not None:
             count = bisect.bisect_right(self._ends, seconds)
-            finished, share = self._places[count - 1] if count else (0, 0.0)
+            sentences, shares = self._places
+            finished, share = (sentences[count - 1], shares[count - 1]) if count else (0, 0.0)
         texts = self._texts[:finished]
         if share:
             begun = self._texts[finished]
