@@ -12,8 +12,10 @@ import torch
 from tiny import cuts, seeded
 from tiny_cosyvoice import FAMILIES, networks, spec_of
 from torch import Tensor
+from torch.nn import functional as F
 
 from voxkit.cosyvoice_spec import CosyVoiceSpec
+from voxkit.modules import linears
 from voxkit.modules.encoded_flow import (
     Condition,
     FlowDecoder,
@@ -23,6 +25,8 @@ from voxkit.modules.encoded_flow import (
     integrate,
     start_noise,
 )
+from voxkit.modules.unet import UnetState, mish
+from voxkit.precision import Kind
 from voxkit.spec import without_quirks
 
 TOKENS = 33
@@ -69,6 +73,42 @@ def test_random_pieces_give_the_mel_of_one_call(flow: FlowDecoder, prompt: int, 
     pieces = torch.cat(list(streamed(flow, start(flow, prompt), said, seed)), dim=2)
     assert whole.shape == (1, flow.net.bins, 2 * TOKENS)
     torch.testing.assert_close(pieces, whole, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_in_bf16_it_says_nearly_the_same_whole_and_in_pieces(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linears, "SMALLEST", 1)
+    plain, packed = decoder(family), decoder(family)
+    linears.pack(packed.net, Kind.bf16)
+    said = tokens(plain)
+    true, _ = plain.decode(said, start(plain), True)
+    made, _ = packed.decode(said, start(packed), True)
+    assert made.dtype == torch.float32
+    assert 0.0 < float((made - true).norm() / true.norm()) < 0.02
+    pieces = torch.cat(list(streamed(packed, start(packed), said, 1)), dim=2)
+    assert float((pieces - made).norm() / made.norm()) < 0.01
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_in_bf16_attention_and_convolutions_are_in_it(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linears, "SMALLEST", 1)
+    packed = decoder(family)
+    linears.pack(packed.net, Kind.bf16)
+    _, state = packed.decode(tokens(packed), start(packed), False)
+    first = state.estimator[0]
+    seen = first.stages[0].seen if isinstance(first, UnetState) else first.seen
+    assert seen[0].keys.dtype == torch.bfloat16
+    if isinstance(first, UnetState):
+        assert first.convs[0].dtype == torch.bfloat16
+
+
+def test_mish_is_that_of_torch() -> None:
+    x = torch.linspace(-60.0, 60.0, 2401)
+    torch.testing.assert_close(mish(x), F.mish(x), rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])

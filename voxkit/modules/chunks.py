@@ -100,6 +100,9 @@ class CausalConv(nn.Conv1d):
         return self.weight.new_zeros(batch, self.in_channels, self.kernel_size[0] - 1)
 
     def step(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C, T), past (B, C, kernel - 1) → (B, C', T), the past for what follows."""
-        seen = torch.cat([past, x], dim=2)
-        return self(seen), seen[:, :, seen.shape[2] - past.shape[2] :]
+        """(B, C, T), past (B, C, kernel - 1) → (B, C', T) in the type of x, the next past.
+
+        The past is in the type of the weights, which is that of the sums' terms.
+        """
+        seen = torch.cat([past, x.to(past.dtype)], dim=2)
+        return self(seen).to(x.dtype), seen[:, :, seen.shape[2] - past.shape[2] :]

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from voxkit.cosyvoice_spec import RotaryDitSpec
 from voxkit.modules.chunks import CausalConv, KeyValues, no_keys
+from voxkit.modules.linears import narrowed
 from voxkit.modules.unet import time_encoding
 
 NORM_EPS = 1e-6
@@ -39,7 +40,7 @@ def turn_pairs(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
     head, rest = x[..., : cos.shape[1]], x[..., cos.shape[1] :]
     even, odd = head.unflatten(-1, (-1, 2)).unbind(-1)
     turned = torch.stack([-odd, even], dim=-1).flatten(-2)
-    return torch.cat([head * cos + turned * sin, rest], dim=-1)
+    return torch.cat([(head * cos + turned * sin).to(x.dtype), rest], dim=-1)
 
 
 class DitBlock(nn.Module):
@@ -70,6 +71,7 @@ class DitBlock(nn.Module):
         parts = self.modulation(F.silu(time))[:, None].chunk(6, dim=2)
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = parts
         h = F.layer_norm(x, (width,), eps=NORM_EPS) * (1 + scale_a) + shift_a
+        h = narrowed(h, self.query)
         query, key, value = (
             y.view(batch, frames, self.heads, -1).transpose(1, 2)
             for y in (
@@ -82,6 +84,7 @@ class DitBlock(nn.Module):
         h = F.scaled_dot_product_attention(query, keys, values, mask)
         x = x + gate_a * self.out(h.transpose(1, 2).reshape(batch, frames, -1))
         h = F.layer_norm(x, (width,), eps=NORM_EPS) * (1 + scale_f) + shift_f
+        h = narrowed(h, self.widen)
         h = self.narrow(F.gelu(self.widen(h), approximate="tanh"))
         return x + gate_f * h, seen
 

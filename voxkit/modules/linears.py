@@ -1,8 +1,10 @@
 """Linear layers whose weights take less memory to read: bf16, and int8 or int4 on a CPU.
 
 A network is filled with float32 weights and then packed: each large `nn.Linear` in it makes way for
-one of these, which takes and gives float32, so that norms, attention and sums stay as they were.
-The unpacked network is the plain path that they are tested against.
+one of these.  It gives what it was given: float32 around norms and sums, which stay as they were,
+and bf16 where attention or an activation lies between two of them (`narrowed`).  The convolutions
+of a network in bf16 are kept in it too.  The unpacked network is the plain path that they are
+tested against.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from voxkit.modules.chunks import CausalConv
 from voxkit.precision import Kind
 
 GROUP = 32  # neighbouring int4 weights that share a scale and a lowest value
@@ -64,6 +67,11 @@ class Bf16Linear(Packed):
         else:
             y = F.linear(narrow, self.kept, self.bias)
         return y.to(x.dtype)
+
+
+def narrowed(x: Tensor, layer: nn.Module) -> Tensor:
+    """Return x in the type that a layer multiplies in, for all that read it and what they make."""
+    return x.to(torch.bfloat16) if isinstance(layer, Bf16Linear) else x
 
 
 class Int8Linear(Packed):
@@ -151,6 +159,9 @@ def install(network: nn.Module, weights: dict[str, Tensor], kind: Kind) -> None:
         weight, bias = rest.pop(key), rest.pop(f"{name}.bias", None)
         network.set_submodule(name, _layer(weight, rest, key, bias))
     network.load_state_dict(rest, assign=True)
+    for conv in network.modules() if kind == Kind.bf16 else ():
+        if isinstance(conv, CausalConv) and conv.groups == 1:
+            conv.to(torch.bfloat16)
     network.eval().requires_grad_(False)
 
 
