@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 PARTS = ("frontend", "generator", "decoder", "vocoder")
 SENTENCE = "The birch canoe slid on the smooth planks, and nobody said a word."
 Clock = Callable[[], float]
+_STATUS = Path("/proc/self/status")  # both of Linux alone
+_CLEAR = Path("/proc/self/clear_refs")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,30 +129,72 @@ def figures(takes: list[Take], token_rate: float) -> dict[str, float]:
     }
 
 
+def clock_of(device: str) -> Clock:
+    """Return a clock that is read when all work given to the device so far is done."""
+    if device == "cpu":
+        return time.perf_counter
+    import torch
+
+    def clock() -> float:
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+    return clock
+
+
 def peak_mib() -> float:
-    """Return the most memory that this process has held."""
+    """Return the most memory that this process has held, since `forget_peak` if that worked."""
+    with contextlib.suppress(OSError):
+        for line in _STATUS.read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / (1 << 10)
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return used / (1 << 20) if sys.platform == "darwin" else used / (1 << 10)
+
+
+def forget_peak(device: str = "cpu") -> bool:
+    """Count peaks from now on, the device's too; tell whether this system forgets its own."""
+    if device != "cpu":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        _CLEAR.write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+def device_peak_mib(device: str) -> float | None:
+    """Return the most memory of a device that torch's tensors took; None for the CPU."""
+    if device == "cpu":
+        return None
+    import torch
+
+    return torch.cuda.max_memory_allocated() / (1 << 20)
 
 
 def ceilings(device: str = "cpu") -> Ceilings:
     """Measure for about a second what memory and matrix units give on a device."""
     import torch
 
+    clock = clock_of(device)
+
     def best_s(work: Callable[[], Any], times: int = 4) -> float:
         found = []
         for _ in range(times):
-            began = time.perf_counter()
+            began = clock()
             work()
-            if device != "cpu":
-                torch.cuda.synchronize()
-            found.append(time.perf_counter() - began)
+            found.append(clock() - began)
         return min(found)
 
+    # 256 MiB are more than the caches of a CPU hold; a GPU is too fast for them to be timed.
+    count, side = (1 << 26, 1024) if device == "cpu" else (1 << 28, 8192)
     with torch.inference_mode():
-        large = torch.ones(1 << 26, device=device)  # 256 MiB: no cache holds it
+        large = torch.ones(count, device=device)
         read = large.nbytes / best_s(large.sum) / 1e9
-        side, rates = 1024, []
+        del large
+        rates = []
         for dtype in (torch.float32, torch.bfloat16):
             a = torch.randn(side, side, generator=torch.Generator().manual_seed(0))
             a = a.to(device, dtype)

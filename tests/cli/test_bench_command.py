@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,13 @@ import tiny
 import tiny_cosyvoice
 import torch
 
-from voxkit import library, measuring, random_model
+from voxkit import checkpoint, library, measuring, random_model
 from voxkit.cli.app import run
+from voxkit.engine import Engine
 from voxkit.modules import linears
 from voxkit.options import Options
 from voxkit.precision import Kind, Precision
+from voxkit.voice import Voice
 
 CPU = torch.device("cpu")
 
@@ -99,6 +102,65 @@ def test_smaller_weights_are_counted_as_smaller(monkeypatch: pytest.MonkeyPatch)
         for kind in (Kind.fp32, Kind.bf16, Kind.int8)
     }
     assert read[Kind.fp32] == 2 * read[Kind.bf16] == 4 * read[Kind.int8]
+
+
+@pytest.mark.skipif(not measuring.forget_peak(), reason="this system forgets no peak")
+def test_the_peak_is_of_loading_and_speaking_alone(
+    folder: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def peak(*flags: str) -> float:
+        words = ["bench", "--model", folder, "--runs", "1", "--no-cold", "--device", "cpu"]
+        assert run([*words, "--json", *flags]) == 0
+        return float(json.loads(capsys.readouterr().out)["peak_mib"])
+
+    def filled(model: str, place: torch.device, precision: Precision) -> tuple[Engine, Voice]:
+        torch.ones(1 << 27)
+        engine = checkpoint.load(model, device="cpu")
+        return engine, library.find_voice(engine.default_voice)
+
+    def measured(device: str) -> measuring.Ceilings:
+        torch.ones(1 << 27)  # 512 MiB
+        return measuring.Ceilings(20.0, 100.0, 200.0)
+
+    without = peak()
+    monkeypatch.setattr(measuring, "ceilings", measured)
+    assert peak() < without + 256
+    monkeypatch.setattr(random_model, "load", filled)
+    assert peak("--random-weights") < without + 256
+    monkeypatch.setattr(measuring, "forget_peak", lambda device="cpu": False)
+    words = ["bench", "--model", folder, "--runs", "1", "--no-cold", "--random-weights"]
+    assert run(words) == 0  # rather no figure than one that holds the random numbers
+    assert "peak memory" not in capsys.readouterr().out
+
+
+def test_cold_figures_tell_the_first_sound_from_the_end(
+    folder: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    speaker = tmp_path / "python"
+    speaker.write_text('#!/bin/sh\nsleep 0.2; printf "ab"; sleep 0.5; printf "cd"; exit 0\n')
+    speaker.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(speaker))
+    assert run(["bench", "--model", folder, "--runs", "1", "--device", "cpu", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert 0.2 <= found["cold"]["first_audio_s"] <= found["cold"]["wall_s"] - 0.4
+    assert found["import_s"] >= 0
+    assert found["load_s"] > 0
+
+
+def test_a_gpu_has_finished_when_the_clock_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: done.append("waited"))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: done.append("forgot"))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 3 << 20)
+    clock = measuring.clock_of("cuda")
+    assert clock() <= clock()
+    measuring.forget_peak("cuda")
+    assert done == ["waited", "waited", "forgot"]
+    assert measuring.device_peak_mib("cuda") == 3.0
+    assert measuring.device_peak_mib("cpu") is None
 
 
 def test_ceilings_are_positive(monkeypatch: pytest.MonkeyPatch) -> None:
