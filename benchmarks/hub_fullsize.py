@@ -2,6 +2,7 @@
 
     python benchmarks/hub_fullsize.py --threads 2                   # both families
     python benchmarks/hub_fullsize.py cosyvoice2 --dtype fp32       # one, with float32 weights
+    python benchmarks/hub_fullsize.py cosyvoice2 --device cuda
 
 The real weights take long to fetch and speed does not depend on them.  So a checkpoint folder is
 written that has the files, key names and shapes of the release, random numbers of a size that keeps
@@ -27,7 +28,9 @@ from typing import Any
 from speed import cpu_name
 
 import voxkit
-from voxkit.measuring import timed
+from voxkit.checkpoint import settled
+from voxkit.errors import VoxkitError
+from voxkit.measuring import clock_of, timed
 from voxkit.voice import load_voice
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"
@@ -121,7 +124,7 @@ def measure(
     write_reference(reference)
     model = ["--model", str(folder), "--offline"]
     words = ["clone", str(reference), "--name", family, "--text", "Hello world.", *model]
-    clone = command(*words)
+    clone = command(*words, "--device", loading["device"])
     speak = ["speak", TEXT, "-v", family, "-o", str(out), "--seed", "1", *model, *flags]
     cold = command(*speak)
     voice = place / "home" / "voices" / f"{family}.safetensors"
@@ -160,6 +163,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("families", nargs="*", default=sorted(UPSTREAM))
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--dtype", help="of the weights, as `voxkit speak --dtype` has it")
     parser.add_argument("--quantize", help="as `voxkit speak --quantize` has it")
     parser.add_argument(
@@ -169,9 +173,17 @@ def main() -> None:
     )
     parser.add_argument("--folder", type=Path, help="where the checkpoints are written for a while")
     arguments = parser.parse_args()
-    clock = time.process_time if arguments.cpu_time else time.perf_counter
-    flags = ["--threads", str(arguments.threads)]
-    loading: dict[str, Any] = {"device": "cpu", "threads": arguments.threads}
+    try:
+        device = settled(arguments.device, None, arguments.dtype or "auto", arguments.quantize)[
+            0
+        ].type
+    except VoxkitError as error:
+        parser.error(str(error))
+    if arguments.cpu_time and device != "cpu":
+        parser.error("--cpu-time tells nothing of a GPU.")
+    clock = time.process_time if arguments.cpu_time else clock_of(device)
+    flags = ["--device", device, "--threads", str(arguments.threads)]
+    loading: dict[str, Any] = {"device": device, "threads": arguments.threads}
     for name in ("dtype", "quantize"):
         if wanted := getattr(arguments, name):
             flags += [f"--{name}", wanted]
@@ -181,8 +193,8 @@ def main() -> None:
             place = Path(name)
             os.environ |= {"HF_HOME": str(place / "hf"), "VOXKIT_HOME": str(place / "home")}
             found = measure(family, place, flags, loading, clock)
-        kept = " ".join(flags[2:]) or "default precision"
-        print(f"\n{cpu_name()}, {arguments.threads} threads, {kept}\n")
+        kept = " ".join(flags[4:]) or "default precision"
+        print(f"\n{cpu_name()}, {device}, {arguments.threads} threads, {kept}\n")
         print(table(family, found), flush=True)
 
 

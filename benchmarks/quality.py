@@ -1,6 +1,7 @@
 """Measures how well a model speaks: error rates of a recogniser, predicted opinion, voice identity.
 
     python benchmarks/quality.py --judge DIR --voice NAME --voice NAME --seeds 3
+    python benchmarks/quality.py --judge DIR --dtype bf16 --quantize int8
 
 The judges live outside voxkit and are never trained on: DIR holds `judge_env.sh`, which prints a
 python, and `judge.py` with the verbs cer, sim and mos.  A list is a TSV of id, text and, where the
@@ -28,6 +29,7 @@ import numpy as np
 import soundfile as sf
 
 import voxkit
+from voxkit.precision import Dtype, Quantize
 
 HERE = Path(__file__).resolve().parent
 SIMILARITY_UTTERANCES = 5  # joined into one clip for the speaker encoder
@@ -185,7 +187,13 @@ def similarities(
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Synthesise every list with every voice and seed, and ask the judges."""
     judge = Judge(arguments.judge)
-    engine = voxkit.load(arguments.model, device=arguments.device, threads=arguments.threads)
+    engine = voxkit.load(
+        arguments.model,
+        device=arguments.device,
+        threads=arguments.threads,
+        dtype=arguments.dtype,
+        quantize=arguments.quantize,
+    )
     voices = [voxkit.find_voice(name) for name in arguments.voice or [engine.default_voice]]
     names = [voice.name for voice in voices]
     lists = arguments.list or [
@@ -222,6 +230,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "model": arguments.model,
         "seeds": arguments.seeds,
         "steps": arguments.steps,
+        "dtype": arguments.dtype,
+        "quantize": arguments.quantize,
         "scores": rows,
         "voices": names,
         "similarity": matrix,
@@ -239,8 +249,10 @@ def summary(scores: list[Score]) -> dict[str, Any]:
 
 def tables(result: dict[str, Any]) -> str:
     """The figures as Markdown."""
+    kept = f"--dtype {result['dtype']}"
+    kept += f" --quantize {result['quantize']}" if result["quantize"] else ""
     out = [
-        f"`{result['model']}`, means over {result['seeds']} seeds.",
+        f"`{result['model']}` ({kept}), means over {result['seeds']} seeds.",
         "",
         "| List | Lines | Voice | CER (lowest–highest) | WER | CER > 0.5 | At the length limit "
         "| DNSMOS | RTF |",
@@ -289,6 +301,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, help="of the decoder; the model's own if not given")
     parser.add_argument("--device", default="cpu", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--dtype", default="auto", choices=list(Dtype))
+    parser.add_argument("--quantize", choices=list(Quantize), help="smaller generator weights")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--out", type=Path, default=Path("runs/quality"))
     parser.add_argument("--no-mos", action="store_true", help="leave DNSMOS out, the slowest judge")

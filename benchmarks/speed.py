@@ -14,7 +14,6 @@ import contextlib
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from typing import Any
 import soundfile as sf
 
 import voxkit
-from voxkit.measuring import PARTS, SENTENCE, take
+from voxkit.measuring import PARTS, SENTENCE, Clock, clock_of, peak_mib, take
 
 PARAGRAPH = (
     "The baker opened the shop before dawn. Two customers were already waiting in the cold. "
@@ -53,9 +52,9 @@ def cold_speak(text: str, arguments: list[str]) -> dict[str, float]:
     return {"wall_s": wall_s, "audio_s": info.duration, "peak_mib": usage.ru_maxrss / 1024}
 
 
-def warm_speak(engine: Any, voice: Any, text: str, seed: int) -> dict[str, float]:
+def warm_speak(engine: Any, voice: Any, text: str, seed: int, clock: Clock) -> dict[str, float]:
     """Stream one text from a loaded engine: first-audio latency, RTF, and each part's RTF."""
-    found = take(engine, voice, text, seed)
+    found = take(engine, voice, text, seed, clock)
     parts = {f"{name}_rtf": spent / found.audio_s for name, spent in found.parts_s.items()}
     return {
         "first_audio_ms": found.first_audio_s * 1000,
@@ -95,12 +94,17 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
     import torch
 
-    began = time.perf_counter()
+    from voxkit.checkpoint import settled
+
+    clock = clock_of(settled(arguments.device, arguments.threads)[0].type)
+    began = clock()
     engine = voxkit.load(arguments.model, device=arguments.device, threads=arguments.threads)
-    load_s = time.perf_counter() - began
+    load_s = clock() - began
     voice = voxkit.find_voice(arguments.voice or engine.default_voice)
-    warm_speak(engine, voice, arguments.text, seed=0)  # the first call pays for caches and tables
-    warm = [warm_speak(engine, voice, arguments.text, seed) for seed in range(arguments.runs)]
+    warm_speak(engine, voice, arguments.text, 0, clock)  # the first call pays for caches and tables
+    warm = [
+        warm_speak(engine, voice, arguments.text, seed, clock) for seed in range(arguments.runs)
+    ]
     result: dict[str, Any] = {
         "model": arguments.model,
         "machine": f"{cpu_name()}, {os.cpu_count()} cores",
@@ -111,7 +115,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "cold": medians(cold),
         "warm": medians(warm) | {"load_s": load_s},
     }
-    result["warm"]["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    result["warm"]["peak_mib"] = peak_mib()
     return result | ({"long": long} if long else {})
 
 

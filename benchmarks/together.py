@@ -1,6 +1,7 @@
 """Measures what it brings that requests share passes over a token generator's weights.
 
     python benchmarks/together.py cosyvoice2 --dtype int8 --rows 1 2 4 8
+    python benchmarks/together.py cosyvoice2 --device cuda
 
 A generator of the family's exact shapes with random weights takes steps for so many requests, alone
 (one after the other) and together.
@@ -10,12 +11,14 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 
 import torch
 from speed import cpu_name
 
+from voxkit.checkpoint import settled
+from voxkit.errors import VoxkitError
+from voxkit.measuring import Clock, clock_of
 from voxkit.modules.together import Rows
 from voxkit.precision import Kind
 from voxkit.random_model import speech_lm
@@ -23,22 +26,24 @@ from voxkit.random_model import speech_lm
 PAST = 200  # positions before the first step: a text, a reference, and some of what is said
 
 
-def seconds(work: Callable[[], None], steps: int) -> float:
+def seconds(work: Callable[[], None], steps: int, clock: Clock) -> float:
     """The median time of a step, the first three left out."""
     times = []
     for _ in range(steps + 3):
-        began = time.perf_counter()
+        began = clock()
         work()
-        times.append(time.perf_counter() - began)
+        times.append(clock() - began)
     return statistics.median(times[3:])
 
 
 @torch.inference_mode()
-def measure(family: str, kind: Kind, count: int, steps: int) -> tuple[float, float]:
+def measure(
+    family: str, kind: Kind, count: int, steps: int, device: str = "cpu"
+) -> tuple[float, float]:
     """Time one step of `count` requests: alone one after the other, and together."""
-    net = speech_lm(family, kind).transformer
+    net = speech_lm(family, kind, device).transformer
     noise = torch.Generator().manual_seed(0)
-    x = torch.randn(1, PAST, net.spec.width, generator=noise)
+    x = torch.randn(1, PAST, net.spec.width, generator=noise).to(device)
     caches = [net(x, net.init_cache(1))[1] for _ in range(count)]
     rows = Rows(net, count)
     for row, cache in enumerate(caches):
@@ -54,7 +59,8 @@ def measure(family: str, kind: Kind, count: int, steps: int) -> tuple[float, flo
         rows.step(dict.fromkeys(range(count), x[0, 0]), dict.fromkeys(range(count), at))
         at += 1
 
-    return seconds(alone, steps), seconds(together, steps)
+    clock = clock_of(device)
+    return seconds(alone, steps, clock), seconds(together, steps, clock)
 
 
 def main() -> None:
@@ -62,17 +68,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("family", nargs="?", default="cosyvoice2")
     parser.add_argument("--dtype", default="bf16", choices=[str(k) for k in Kind])
+    parser.add_argument("--device", default="cpu", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--threads", type=int)
     arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    print(f"{arguments.family}, {arguments.dtype}, {cpu_name()}, {torch.get_num_threads()} threads")
+    kind = Kind(arguments.dtype)
+    smaller = str(kind) if kind in (Kind.int8, Kind.int4) else None
+    try:
+        place, _ = settled(arguments.device, arguments.threads, quantize=smaller)
+    except VoxkitError as error:
+        parser.error(str(error))
+    where = f"{cpu_name()}, {torch.get_num_threads()} threads"
+    if place.type != "cpu":
+        where = torch.cuda.get_device_name(place)
+    print(f"{arguments.family}, {kind}, {where}")
     print("\n| Requests | Alone, tokens/s | Together, tokens/s | Together, ms a step |")
     print("|---|---|---|---|")
     for count in arguments.rows:
-        alone, shared = measure(arguments.family, Kind(arguments.dtype), count, arguments.steps)
+        alone, shared = measure(arguments.family, kind, count, arguments.steps, place.type)
         print(f"| {count} | {count / alone:.1f} | {count / shared:.1f} | {1000 * shared:.1f} |")
 
 

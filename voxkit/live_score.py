@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from voxkit.arriving import TextSource
 from voxkit.markup import Scopes, parse, problems, pronounce
 from voxkit.pronunciation import Pronunciation
-from voxkit.score import CLOSING, Parts, Stretch, dressed, finished
+from voxkit.score import CLOSING, CLOSING_MARKS, Parts, Stretch, dressed, finished
 from voxkit.text import Sentence
 
 _TAIL = 64  # characters before the end of a stretch that tell how it ends
@@ -21,6 +21,7 @@ _OPEN = re.compile(
     | (?<!\\)<(?:[A-Za-z/|][^<>\n]*)?$""",
     re.VERBOSE,
 )
+_MARKS = re.compile(rf"{CLOSING_MARKS}+$")
 _TAG = re.compile(r"\[[^\[\]\n]*\](?:\([^()\n]*\))?|<[^<>\n]*>")
 _WORD_END = re.compile(r".*[\s\u3000-\u9fff\uff00-\uffef]", re.DOTALL)
 
@@ -53,7 +54,7 @@ class MarkedText:
         self._begin, self._lexicon = begin, lexicon
         self._scopes: Scopes = {}
         self._parts = Parts(marks, "")
-        self._buffer = ""  # what may be the beginning of a tag, or of a word of the lexicon
+        self._buffer = ""  # what may be the beginning of a tag, of a word of the lexicon, or a close
         self._fed = 0  # characters of the current stretch that its source has
         self._source = begin()
         self._unsaid: dict[str, None] = {}
@@ -76,10 +77,16 @@ class MarkedText:
         return [*self._take(text), *self._end(last=True)]
 
     def _certain(self) -> int:
-        """Return the place up to which the text cannot be the beginning of a tag or a word."""
-        end = len(self._buffer)
-        if (tag := _OPEN.search(self._buffer)) and end - tag.start() <= _MOST_HELD:
-            end = tag.start()
+        """Return the place up to which nothing that follows changes what the text is."""
+        end, before = len(self._buffer), -1
+        while end != before:
+            before = end
+            # What follows tells whether marks behind a tag close what is before it.
+            if marks := _MARKS.search(self._buffer, max(0, end - _MOST_HELD), end):
+                end = marks.start()
+            tag = _OPEN.search(self._buffer, 0, end)
+            if tag and len(self._buffer) - tag.start() <= _MOST_HELD:
+                end = tag.start()
         if self._lexicon:
             whole_tags = _TAG.sub(lambda tag: "x" * len(tag[0]), self._buffer[:end])
             word = _WORD_END.match(whole_tags)
@@ -105,12 +112,13 @@ class MarkedText:
         return [dressed(s, stretch) for s in self._source.push(text)] if text else []
 
     def _turn(self, before: Stretch, after: Stretch) -> list[Sentence]:
-        """End a stretch where another begins; a mark that closes it still belongs to it."""
+        """End a stretch where another begins; what closes it, spacing too, still belongs to it."""
         closing = CLOSING.match(after.text) if before.text[-1:].strip() else None
-        mark = closing[0] if closing else ""
-        before.text, after.text = before.text + mark, after.text[len(mark) :]
+        rest = after.text[closing.end() if closing else 0 :].lstrip()
+        close = after.text[: len(after.text) - len(rest)]
+        before.text, after.text = before.text + close, rest
         self._parts.stretches = [before]
-        out = [*self._feed(mark, before), *self._end(last=False)]
+        out = [*self._feed(close, before), *self._end(last=False)]
         self._parts.stretches = [after]
         self._fed, self._source = 0, self._begin()
         return out

@@ -105,10 +105,10 @@ def load(family: str, device: torch.device, precision: Precision) -> tuple[Engin
     return engine, _voice(spec, engine.fingerprint)
 
 
-def speech_lm(family: str, kind: Kind) -> SpeechLm:
-    """Make the token LM alone, on the CPU.  Raises `ModelError` for a family that has none."""
+def speech_lm(family: str, kind: Kind, device: str = "cpu") -> SpeechLm:
+    """Make the token LM alone.  Raises `ModelError` for a family that has none."""
     network, _, _ = cosyvoice.networks(_spec(family))["generator"]
-    lm: Any = _filled(network, torch.device("cpu"))
+    lm: Any = _filled(network, torch.device(device))
     pack(lm, kind)
     return lm
 

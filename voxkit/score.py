@@ -26,7 +26,8 @@ _STAND_INS = (
     "flamingo gazebo hammock igloo kumquat lasagna maraca ocelot quinoa rhubarb sombrero walrus"
 ).split()
 _ENDED = re.compile(r"[.!?:…。！？：][\"')\]”’»」』）]*\s*$|\n[ \t]*\n\s*$")
-CLOSING = re.compile(r"[,;.!?:…，；。！？：)\]”’»」』）]+(?=\s|$)")
+CLOSING_MARKS = r"[,;.!?:…，；。！？：)\]”’»」』）]"
+CLOSING = re.compile(rf"{CLOSING_MARKS}+(?=\s|$)")
 _BLANK_LINE = re.compile(r"\n[ \t]*\n\s*$")
 _FULL_STOPS = {".": ",", "。": "，"}
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voxkit.modules.chunks import KeyValues, no_keys
+from voxkit.modules.linears import narrowed
 from voxkit.modules.rotary import rotary, rotate
 from voxkit.modules.temporal import CausalTemporalBlock
 from voxkit.spec import DitDecoderSpec
@@ -108,7 +109,7 @@ class DitBlock(nn.Module):
         width = weight.shape[1]
         return BlockState(
             no_keys(batch, self.heads, width // self.heads, weight),
-            weight.new_zeros(batch, self.kernel - 1, width),
+            narrowed(weight.new_zeros(batch, self.kernel - 1, width), self.inner),
         )
 
     def forward(
@@ -125,13 +126,13 @@ class DitBlock(nn.Module):
         ].unbind(1)
         frames, width = x.shape[1:]
         y = torch.addcmul(shift_a, F.layer_norm(x, (width,)), 1 + scale_a)
-        packed = self.qkv(y).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        query, key = rotate(packed[:2], *angles).unbind(0)
+        packed = self.qkv(narrowed(y, self.qkv)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        query, key = rotate(packed[:2], *angles).to(packed.dtype).unbind(0)
         keys, values, seen = state.seen.append(key, packed[2])
         y = F.scaled_dot_product_attention(query, keys, values, mask)
         x = torch.addcmul(x, gate_a, self.merge(y.transpose(1, 2).flatten(2)))
         y = torch.addcmul(shift_f, F.layer_norm(x, (width,)), 1 + scale_f)
-        wide = torch.cat([state.conv, y], dim=1)
+        wide = torch.cat([state.conv, narrowed(y, self.inner)], dim=1)
         taps = torch.cat([wide[:, i : i + frames] for i in range(self.kernel)], dim=-1)
         x = torch.addcmul(x, gate_f, self.outer(F.gelu(self.inner(taps), approximate="tanh")))
         return x, BlockState(seen, wide[:, frames:])
