@@ -57,6 +57,21 @@ def test_pieces_say_what_the_whole_says(marked: str, lexicon: dict[str, Pronunci
         assert unsaid == {*whole.unsaid, *whole.notes}
 
 
+@pytest.mark.parametrize(
+    "marked",
+    [
+        "A <strong>big</strong>\n\nHouse.",
+        "So <strong>big</strong>... www.example.com is. [rate:2] \n\n It ends.[/rate]",
+        "[x] [read](/R EH1 D/). \\[y\\].[pause:1s]?! Is it [volume:-3]so[/volume]).",
+    ],
+)
+def test_where_marked_text_is_cut_changes_nothing(marked: str) -> None:
+    source = MarkedText(partial(TextStream, max_words=16), frozenset("/"), {})
+    at_once = [*source.push(marked), *source.finish()]
+    for seed in range(24):
+        assert live(marked, seed, {}) == (at_once, set(source.unsaid))
+
+
 def test_a_pause_before_all_words_is_silence_alone() -> None:
     sentences, _ = live("[pause:1s]Hi.", 0, {})
     assert [(s.text, s.pause_ms) for s in sentences] == [("", 1000.0), ("Hi.", None)]

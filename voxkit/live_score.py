@@ -54,7 +54,7 @@ class MarkedText:
         self._begin, self._lexicon = begin, lexicon
         self._scopes: Scopes = {}
         self._parts = Parts(marks, "")
-        self._buffer = ""  # what may be the beginning of a tag, of a word of the lexicon, or a close
+        self._buffer = ""  # what may be the beginning of a tag, of a closing mark or of a word
         self._fed = 0  # characters of the current stretch that its source has
         self._source = begin()
         self._unsaid: dict[str, None] = {}
