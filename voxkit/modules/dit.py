@@ -126,7 +126,11 @@ class DitBlock(nn.Module):
         ].unbind(1)
         frames, width = x.shape[1:]
         y = torch.addcmul(shift_a, F.layer_norm(x, (width,)), 1 + scale_a)
-        packed = self.qkv(narrowed(y, self.qkv)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        packed = (
+            self.qkv(narrowed(y, self.qkv))
+            .unflatten(-1, (3, self.heads, -1))
+            .permute(2, 0, 3, 1, 4)
+        )
         query, key = rotate(packed[:2], *angles).to(packed.dtype).unbind(0)
         keys, values, seen = state.seen.append(key, packed[2])
         y = F.scaled_dot_product_attention(query, keys, values, mask)
