@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from tiny import cuts, seeded, tone
 from tiny_cosyvoice import FAMILIES, hub_folder, released, spec_of, voice
 from torch import Tensor
@@ -329,6 +330,18 @@ def test_a_missing_or_damaged_conversion_is_named(
     (tmp_path / "generator.safetensors").write_bytes(b"\x08")
     with pytest.raises(ModelError, match=r"generator\.safetensors is damaged"):
         cosyvoice.load(hub, tmp_path, device=CPU)
+
+
+@pytest.mark.parametrize("error", [SafetensorError("I/O error"), OSError(28, "No space left")])
+def test_a_disk_that_fills_up_while_converting_is_one_sentence(
+    error: Exception, folders: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cosyvoice, "save_file", full)
+    with pytest.raises(ModelError, match="generator.safetensors cannot be written .*: make room"):
+        cosyvoice.convert(folders[0], tmp_path)
 
 
 def test_weights_of_the_wrong_family_are_refused(tmp_path: Path) -> None:

@@ -101,10 +101,17 @@ def convert(folder: Path, target: Path, done: Callable[[int], None] = lambda siz
     """Write the weights of a hub folder into `target`, one safetensors file a part.
 
     `done` is told the size of each file when it is converted.
-    Raises `ModelError` naming the file and the tensor that is missing, unknown or misshapen.
+    Raises `ModelError` naming the file and the tensor that is missing, unknown or misshapen, or
+    the file that cannot be written.
     """
     for part, (network, names, file) in networks(spec_of(folder)).items():
-        save_file(read_weights(folder / file, network, names), target / f"{part}.safetensors")
+        weights, made = read_weights(folder / file, network, names), target / f"{part}.safetensors"
+        try:
+            save_file(weights, made)
+        except (SafetensorError, OSError) as error:  # a disk that filled up meanwhile
+            raise ModelError(
+                f"{made} cannot be written ({error}): make room or set HF_HOME to another folder."
+            ) from error
         done((folder / file).stat().st_size)
 
 
@@ -172,9 +179,11 @@ def _weights(file: Path) -> dict[str, Tensor]:
     try:
         return load_file(file)
     except FileNotFoundError:
-        raise ModelError(f"{file} is missing: convert the model again.") from None
+        raise ModelError(f"{file} is missing: delete its folder and run it again.") from None
     except SafetensorError as error:
-        raise ModelError(f"{file} is damaged ({error}): delete its folder.") from None
+        raise ModelError(
+            f"{file} is damaged ({error}): delete its folder and run it again."
+        ) from None
 
 
 class ReferenceReader:
