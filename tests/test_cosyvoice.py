@@ -325,10 +325,14 @@ def test_a_missing_or_damaged_conversion_is_named(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     hub, _ = folders
-    with pytest.raises(ModelError, match=r"generator\.safetensors is missing"):
+    with pytest.raises(
+        ModelError, match=r"generator\.safetensors is missing: delete its folder and run"
+    ):
         cosyvoice.load(hub, tmp_path, device=CPU)
     (tmp_path / "generator.safetensors").write_bytes(b"\x08")
-    with pytest.raises(ModelError, match=r"generator\.safetensors is damaged"):
+    with pytest.raises(
+        ModelError, match=r"generator\.safetensors is damaged .*: delete its folder and run"
+    ):
         cosyvoice.load(hub, tmp_path, device=CPU)
 
 

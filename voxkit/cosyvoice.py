@@ -179,10 +179,12 @@ def _weights(file: Path) -> dict[str, Tensor]:
     try:
         return load_file(file)
     except FileNotFoundError:
-        raise ModelError(f"{file} is missing: delete its folder and run it again.") from None
+        raise ModelError(
+            f"{file} is missing: delete its folder and run the command again."
+        ) from None
     except SafetensorError as error:
         raise ModelError(
-            f"{file} is damaged ({error}): delete its folder and run it again."
+            f"{file} is damaged ({error}): delete its folder and run the command again."
         ) from None
 
 
