@@ -188,6 +188,8 @@ def main() -> None:
         if wanted := getattr(arguments, name):
             flags += [f"--{name}", wanted]
             loading[name] = wanted
+    if arguments.folder:
+        arguments.folder.mkdir(parents=True, exist_ok=True)
     for family in arguments.families:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
             place = Path(name)
