@@ -25,11 +25,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import loading
 import numpy as np
 import soundfile as sf
 
 import voxkit
-from voxkit.precision import Dtype, Quantize
 
 HERE = Path(__file__).resolve().parent
 SIMILARITY_UTTERANCES = 5  # joined into one clip for the speaker encoder
@@ -187,13 +187,7 @@ def similarities(
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Synthesise every list with every voice and seed, and ask the judges."""
     judge = Judge(arguments.judge)
-    engine = voxkit.load(
-        arguments.model,
-        device=arguments.device,
-        threads=arguments.threads,
-        dtype=arguments.dtype,
-        quantize=arguments.quantize,
-    )
+    engine = loading.loaded(arguments)
     voices = [voxkit.find_voice(name) for name in arguments.voice or [engine.default_voice]]
     names = [voice.name for voice in voices]
     lists = arguments.list or [
@@ -285,7 +279,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     judge = os.environ.get("VOXKIT_JUDGE")
     parser.add_argument("--judge", type=Path, default=judge, required=not judge, metavar="DIR")
-    parser.add_argument("--model", default="voxkit-en")
+    loading.add_flags(parser)
     parser.add_argument("--voice", action="append", help="may be given several times")
     parser.add_argument(
         "--list", action="append", type=Path, help="TSV; may be given several times"
@@ -300,10 +294,6 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, help="of the decoder; the model's own if not given")
-    parser.add_argument("--device", default="cpu", choices=["auto", "cpu", "cuda"])
-    parser.add_argument("--dtype", default="auto", choices=list(Dtype))
-    parser.add_argument("--quantize", choices=list(Quantize), help="smaller generator weights")
-    parser.add_argument("--threads", type=int)
     parser.add_argument("--out", type=Path, default=Path("runs/quality"))
     parser.add_argument("--no-mos", action="store_true", help="leave DNSMOS out, the slowest judge")
     parser.add_argument("--json", action="store_true")

@@ -23,13 +23,13 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import loading
 import numpy as np
 from speed import cpu_name
 
 import voxkit
 from voxkit.checkpoint import settled
 from voxkit.measuring import Clock, clock_of
-from voxkit.precision import Dtype, Quantize
 
 TEXT = (
     "The birch canoe slid on the smooth planks, and nobody said a word. Two customers were "
@@ -125,13 +125,7 @@ def loaded(arguments: argparse.Namespace) -> tuple[Any, Any]:
     import torch
 
     if arguments.random_weights is None:
-        engine = voxkit.load(
-            arguments.model,
-            device=arguments.device,
-            threads=arguments.threads,
-            dtype=arguments.dtype,
-            quantize=arguments.quantize,
-        )
+        engine = loading.loaded(arguments)
         return engine, voxkit.find_voice(arguments.voice or engine.default_voice)
     from voxkit import random_model
 
@@ -210,13 +204,9 @@ def table(found: dict[str, Any]) -> str:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--model", default="voxkit-en")
+    loading.add_flags(parser)
     parser.add_argument("--random-weights", choices=["cosyvoice2", "cosyvoice3"])
     parser.add_argument("--voice", help="the model's own default if not given")
-    parser.add_argument("--device", default="cpu", choices=["auto", "cpu", "cuda"])
-    parser.add_argument("--dtype", default="auto", choices=list(Dtype))
-    parser.add_argument("--quantize", choices=list(Quantize), help="smaller generator weights")
-    parser.add_argument("--threads", type=int)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--seconds", type=int, nargs="*", default=LENGTHS_S, help="of the totals")
     parser.add_argument("--cpu-time", action="store_true", help="count CPU time, not wall time")

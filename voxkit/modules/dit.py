@@ -126,12 +126,9 @@ class DitBlock(nn.Module):
         ].unbind(1)
         frames, width = x.shape[1:]
         y = torch.addcmul(shift_a, F.layer_norm(x, (width,)), 1 + scale_a)
-        packed = (
-            self.qkv(narrowed(y, self.qkv))
-            .unflatten(-1, (3, self.heads, -1))
-            .permute(2, 0, 3, 1, 4)
-        )
-        query, key = rotate(packed[:2], *angles).to(packed.dtype).unbind(0)
+        y = self.qkv(narrowed(y, self.qkv))
+        packed = y.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        query, key = rotate(packed[:2], *angles).unbind(0)
         keys, values, seen = state.seen.append(key, packed[2])
         y = F.scaled_dot_product_attention(query, keys, values, mask)
         x = torch.addcmul(x, gate_a, self.merge(y.transpose(1, 2).flatten(2)))
