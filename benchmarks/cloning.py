@@ -4,18 +4,21 @@
 
 Each SPEAKER is a folder of recordings of somebody of whom the model has heard nothing: the first
 one of 5 to 10 s is the reference, and the rest is what the clone is compared with, as are the rests
-of all others.  A single recording is cut in two.
+of all others.  A single recording is cut in two.  With more than eight speakers, the share of
+clones whose speaker is the nearest of eight is the mean over all choices of seven others.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
+import loading
 import numpy as np
 import soundfile as sf
 from quality import Judge, read_list
@@ -24,6 +27,7 @@ import voxkit
 
 REFERENCE_S = 6.0
 UTTERANCES = 4
+AMONG = 8  # speakers of whom the right one is to be the nearest
 
 
 def parts_of(path: Path, folder: Path) -> tuple[Path, Path]:
@@ -50,34 +54,42 @@ def speak(engine: Any, reference: Path, lines: list[str], out: Path, seed: int) 
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Clone every speaker, and compare every clone with every speaker."""
+    """Clone every speaker with every seed, and compare every clone with every speaker."""
     judge = Judge(arguments.judge)
-    engine = voxkit.load(arguments.model, device="cpu", threads=arguments.threads)
+    engine = loading.loaded(arguments)
     lines = [line.text for line in read_list(arguments.judge / "harvard20.tsv")[:UTTERANCES]]
     arguments.out.mkdir(parents=True, exist_ok=True)
-    rests, clones = [], []
-    for path in arguments.speakers:
-        reference, rest = parts_of(path, arguments.out)
-        clone = arguments.out / f"{path.stem}-clone.wav"
-        speak(engine, reference, lines, clone, arguments.seed)
-        rests.append(rest)
-        clones.append(clone)
-        print(f"{path.stem} is cloned", file=sys.stderr)
-    rows = judge.similarities(clones, rests).tolist()
-    return {"speakers": [path.stem for path in arguments.speakers], "similarity": rows}
+    pairs = [parts_of(path, arguments.out) for path in arguments.speakers]
+    tables = []
+    for seed in range(arguments.seeds):
+        clones = []
+        for path, (reference, _) in zip(arguments.speakers, pairs, strict=True):
+            clones.append(arguments.out / f"{path.stem}-clone-{seed}.wav")
+            speak(engine, reference, lines, clones[-1], seed)
+            print(f"{path.stem} is cloned with seed {seed}", file=sys.stderr)
+        tables.append(judge.similarities(clones, [rest for _, rest in pairs]).tolist())
+    return {"speakers": [path.stem for path in arguments.speakers], "similarity": tables}
 
 
-def summary(rows: list[list[float]]) -> str:
-    """Say how well the clones (rows) are told apart by the speakers (columns)."""
-    table = np.array(rows)
-    count = len(table)
-    own = np.diag(table)
-    others = (table.sum(1) - own) / (count - 1)
-    nearest = (table.argmax(1) == np.arange(count)).sum()
+def nearest(row: list[float], own: int, among: int) -> float:
+    """Return the chance that the own speaker beats `among - 1` others drawn from a row."""
+    others = len(row) - 1
+    better = sum(value > row[own] for value in row)
+    return math.comb(others - better, among - 1) / math.comb(others, among - 1)
+
+
+def summary(tables: list[list[list[float]]]) -> str:
+    """Say how well the clones (rows) are told apart by the speakers (columns), for each seed."""
+    found = np.array(tables)
+    count = found.shape[1]
+    own = found.diagonal(axis1=1, axis2=2)
+    others = (found.sum(2) - own) / (count - 1)
+    among = min(AMONG, count)
+    hits = [nearest(row, i, among) for table in tables for i, row in enumerate(table)]
     return (
-        f"{count} speakers: similarity to the own speaker {own.mean():.3f}, to the others "
-        f"{others.mean():.3f}, difference {(own - others).mean():+.3f}; the right speaker is the "
-        f"nearest of {count} for {nearest} ({nearest / count:.0%})."
+        f"{count} speakers, {len(tables)} seeds: similarity to the own speaker {own.mean():.3f}, "
+        f"to the others {others.mean():.3f}, difference {(own - others).mean():+.3f}; the right "
+        f"speaker is the nearest of {among} for {np.mean(hits):.0%}."
     )
 
 
@@ -87,9 +99,8 @@ def main() -> None:
     judge = os.environ.get("VOXKIT_JUDGE")
     parser.add_argument("speakers", nargs="+", type=Path)
     parser.add_argument("--judge", type=Path, default=judge, required=not judge, metavar="DIR")
-    parser.add_argument("--model", default="voxkit-en")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int)
+    loading.add_flags(parser)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("runs/cloning"))
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()

@@ -32,7 +32,6 @@ import soundfile as sf
 import voxkit
 
 HERE = Path(__file__).resolve().parent
-SIMILARITY_UTTERANCES = 5  # joined into one clip for the speaker encoder
 
 
 @dataclass(frozen=True)
@@ -171,17 +170,21 @@ def join(files: list[Path], out: Path) -> Path:
 
 
 def similarities(
-    judge: Judge, folder: Path, voices: list[str], lines: list[Line]
-) -> list[list[float]]:
-    """Compare each voice's first utterances (row) with each voice's next ones (column)."""
-    count = min(SIMILARITY_UTTERANCES, len(lines) // 2)
+    judge: Judge, folder: Path, voices: list[str], lines: list[Line], seeds: int
+) -> tuple[list[list[float]], list[Path]]:
+    """Compare each voice's first half of the lines with each voice's second half, both ways.
+
+    Returns the means of both ways and the files of the first halves.
+    """
+    half = len(lines) // 2
     first, second = [], []
     for voice in voices:
-        files = [folder / voice / "0" / f"{line.id}.wav" for line in lines]
-        first.append(join(files[:count], folder / voice / "first.wav"))
-        second.append(join(files[count : 2 * count], folder / voice / "second.wav"))
-    found: list[list[float]] = judge.similarities(first, second).tolist()
-    return found
+        own = folder / voice
+        for name, part, into in (("first", lines[:half], first), ("second", lines[half:], second)):
+            files = [own / f"{seed}" / f"{line.id}.wav" for seed in range(seeds) for line in part]
+            into.append(join(files, own / f"{name}.wav"))
+    one_way = judge.similarities(first, second)
+    return ((one_way + one_way.T) / 2).tolist(), first
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -214,10 +217,10 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             )
     lines = read_list(lists[0])[: arguments.limit]
     folder = arguments.out / lists[0].stem
-    matrix = similarities(judge, folder, names, lines)
+    matrix, spoken = similarities(judge, folder, names, lines, arguments.seeds)
     real = dict(pair.split("=", 1) for pair in arguments.real)
     known = [n for n in names if n in real]
-    spoken = [folder / n / "first.wav" for n in known]
+    spoken = [file for file, n in zip(spoken, names, strict=True) if n in real]
     cosines = judge.similarities(spoken, [Path(real[n]) for n in known]).diagonal() if known else []
     own = dict(zip(known, map(float, cosines), strict=True))
     return {
@@ -262,7 +265,7 @@ def tables(result: dict[str, Any]) -> str:
     voices = result["voices"]
     out += [
         "",
-        "Similarity of voices (cosine; other sentences in the columns than in the rows):",
+        "Similarity of voices (cosine; half of the lines against the other half, both ways):",
         "",
     ]
     out += ["| | " + " | ".join(voices) + " |", "|---" * (len(voices) + 1) + "|"]

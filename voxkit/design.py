@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from statistics import NormalDist
 from typing import Protocol
 
 import numpy as np
@@ -27,7 +28,8 @@ _CENTRE_HZ = 146.0  # between the medians of men and women
 _PITCH_FACTORS = (0.6, 1.8)  # beyond, the vocoder's filters no longer fit their source
 # By which voices of one description differ.
 _PITCH_NOISE_ST, _RATE_NOISE, _FORMANT_REACH = 1.2, 0.04, 0.2
-_GOLDEN = (math.sqrt(5) - 1) / 2
+# Steps of Roberts' sequence in the plane, 1/g and 1/g² with g³ = g + 1, in units of 2⁻⁶⁴.
+_STEPS = (0xC13FA9A902A6328F, 0x91E10DA5C79E7B1D)
 _ST = math.log(2) / 12
 _STREAM = 0x766F6963  # keeps these draws apart from those of speech with the same seed
 
@@ -66,14 +68,16 @@ def drawn(wish: Wish, space: VoiceSpace, mel: MelSpec, *, seed: int, name: str) 
     gender = wish.gender or _likely_gender(wish, rng)
     middle = float(space.means[GENDERS.index(gender)][0])
     spread = math.sqrt(space.covariance[0, 0])
-    wanted, pitch = dict(wish.traits), None
-    if wish.pitch_hz is not None or wish.pitch_st is not None:
+    formant_place, pitch_place = places(seed)
+    off = NormalDist().inv_cdf(0.02 + 0.96 * pitch_place)
+    if wish.pitch_hz is None and wish.pitch_st is None:
+        pitch = middle + off * spread
+    else:
         pitch = middle if wish.pitch_hz is None else math.log(wish.pitch_hz)
-        pitch += ((wish.pitch_st or 0.0) + _PITCH_NOISE_ST * float(rng.standard_normal())) * _ST
-        wanted["pitch_hz"] = (pitch - middle) / spread
+        pitch += ((wish.pitch_st or 0.0) + _PITCH_NOISE_ST * off) * _ST
+    wanted = dict(wish.traits) | {"pitch_hz": (pitch - middle) / spread}
     rate = wish.rate * math.exp(_RATE_NOISE * float(rng.standard_normal()))
-    place = 2 * ((0.5 + seed * _GOLDEN) % 1.0) - 1  # neighbouring seeds lie far apart
-    formants = wish.formants * math.exp(_FORMANT_REACH * place)
+    formants = wish.formants * math.exp(_FORMANT_REACH * (2 * formant_place - 1))
     person = space.draw(gender, wanted, rng)
     return Voice(
         name=name,
@@ -82,7 +86,7 @@ def drawn(wish: Wish, space: VoiceSpace, mel: MelSpec, *, seed: int, name: str) 
         source=f"Designed from words; drawn from the space of {space.speakers} recorded voices",
         creation={"how": "design", "words": wish.words, "seed": seed, "gender": gender},
         attributes={
-            "pitch_hz": person.traits["pitch_hz"] if pitch is None else math.exp(pitch),
+            "pitch_hz": math.exp(pitch),
             "pitch_range_st": max(person.traits["pitch_range_st"], 0.5),
             "energy_db": person.traits["energy_db"],
         },
@@ -92,6 +96,15 @@ def drawn(wish: Wish, space: VoiceSpace, mel: MelSpec, *, seed: int, name: str) 
         mel=np.zeros((mel.bins, 0), np.float32),
         speaker=person.speaker,
     )
+
+
+def places(seed: int) -> tuple[float, float]:
+    """Return where in the unit square a seed lies; few seeds in a row lie far from one another.
+
+    Roberts 2018, "The unreasonable effectiveness of quasirandom sequences".
+    """
+    one, other = ((2**63 + seed * step) % 2**64 / 2**64 for step in _STEPS)
+    return one, other
 
 
 def _likely_gender(wish: Wish, rng: np.random.Generator) -> Gender:
