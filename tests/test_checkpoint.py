@@ -69,6 +69,12 @@ def damaged(folder: Path, change: Callable[[dict[str, Tensor]], object]) -> str:
 # ---- loading ----------------------------------------------------------------------------------
 
 
+def test_no_name_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match="There is no model ''"):
+        checkpoint.load("")
+
+
 def test_a_folder_becomes_an_engine_that_speaks_with_its_voices(folder: Path) -> None:
     engine = load(folder, device="cpu")
     assert engine.spec == tiny.SPEC

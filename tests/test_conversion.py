@@ -15,6 +15,7 @@ import pytest
 from voxkit import conversion, hub
 from voxkit.errors import ModelError
 
+HEADLESS = "is cut short or holds no weights"  # true of what `Converter` writes
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -67,7 +68,7 @@ def test_a_conversion_that_fails_leaves_nothing_and_is_tried_again(folder: Path)
         hub.converted(folder, "cosyvoice2", fail)
     assert conversion.existing(folder) == ()
     made = hub.converted(folder, "cosyvoice2", Converter())
-    assert [p.read_bytes() for p in made.iterdir()] == [b"sthgiew"]
+    assert [p.read_bytes() for p in made.glob("*.safetensors")] == [b"sthgiew"]
 
 
 def test_a_conversion_that_was_killed_half_way_is_done_again(folder: Path, tmp_path: Path) -> None:
@@ -87,8 +88,34 @@ hub.converted(Path({str(folder)!r}), "cosyvoice2", convert)
     assert list(tmp_path.rglob("leftover.safetensors")), "the killed process left its half"
     assert conversion.existing(folder) == ()
     made = hub.converted(folder, "cosyvoice2", Converter())
-    assert [p.name for p in made.iterdir()] == ["llm.safetensors"]
+    assert sorted(p.name for p in made.iterdir()) == ["llm.safetensors", "made.json"]
     assert not list(tmp_path.rglob("leftover.safetensors"))
+
+
+@pytest.mark.parametrize("torn", [None, b"sth"])
+def test_a_conversion_that_lost_bytes_is_named_and_made_again(
+    folder: Path, torn: bytes | None
+) -> None:
+    made = hub.converted(folder, "cosyvoice2", Converter())
+    assert conversion.damaged(folder) == [(str(made / "llm.safetensors"), HEADLESS)]
+    file = made / "llm.safetensors"
+    file.unlink() if torn is None else file.write_bytes(torn)
+    why = "is missing" if torn is None else "has 3 bytes instead of 7"
+    assert conversion.damaged(folder) == [(str(file), why)]
+    again = Converter()
+    assert hub.converted(folder, "cosyvoice2", again) == made
+    assert (again.calls, file.read_bytes()) == (1, b"sthgiew")
+
+
+def test_the_next_conversion_drops_those_of_folders_that_are_gone(tmp_path: Path) -> None:
+    made = []
+    for name in ("one", "other", "third"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "llm.pt").write_bytes(b"weights")
+        made.append(hub.converted(tmp_path / name, "cosyvoice2", Converter()))
+        if name == "one":
+            shutil.rmtree(tmp_path / name)
+    assert [path.is_dir() for path in made] == [False, True, True]
 
 
 def test_two_at_once_convert_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

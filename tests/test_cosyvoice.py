@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from voxkit.errors import ModelError
 from voxkit.modules.hift_stream import FadingHiftVocoder
 from voxkit.modules.speech_lm import SpeechLm
 from voxkit.options import Options
+from voxkit.precision import Kind, Precision
 from voxkit.spec import to_dict, without_quirks
 from voxkit.voice import Voice
 
@@ -140,6 +142,16 @@ def test_a_reference_with_its_transcript_is_heard_whole(model: CosyVoice, told: 
     lead = system if model.spec.family == "cosyvoice3" else ""
     assert text == f"{lead}hello.world"
     assert tokens == who.tokens.tolist()
+
+
+def test_a_transcript_may_begin_as_the_public_implementation_wants_it(
+    model: CosyVoice, told: Any
+) -> None:
+    plain = prompt_of(model, told, voice(model.spec))
+    lead = f"{model.spec.text.system_prompt}{model.spec.text.end_of_prompt}"
+    assert prompt_of(model, told, voice(model.spec, transcript=f"{lead}hello")) == plain
+    text, _ = prompt_of(model, told, voice(model.spec, transcript="world<|endofprompt|>hello"))
+    assert "world" in text.removesuffix("world"), "other words before the mark are the recording's"
 
 
 def test_a_reference_without_transcript_gives_the_voice_alone(model: CosyVoice, told: Any) -> None:
@@ -346,6 +358,50 @@ def test_a_disk_that_fills_up_while_converting_is_one_sentence(
     monkeypatch.setattr(cosyvoice, "save_file", full)
     with pytest.raises(ModelError, match="generator.safetensors cannot be written .*: make room"):
         cosyvoice.convert(folders[0], tmp_path)
+
+
+def test_a_folder_that_goes_while_it_is_filled_is_one_sentence(
+    folders: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match="gone was removed while it was made"):
+        cosyvoice.convert(folders[0], tmp_path / "gone")
+
+
+def test_numbers_that_are_not_finite_are_named(tmp_path: Path) -> None:
+    hub = hub_folder(tmp_path / "hub", "cosyvoice2")
+    tensors = torch.load(hub / "flow.pt", weights_only=True)
+    tensors["encoder_proj.weight"][0, 0] = torch.nan
+    torch.save(tensors, hub / "flow.pt")
+    with pytest.raises(ModelError, match=r"flow\.pt: encoder_proj\.weight holds numbers that are"):
+        cosyvoice.convert(hub, tmp_path)
+
+
+def test_a_vocabulary_is_read_before_anything_is_converted(tmp_path: Path) -> None:
+    hub = hub_folder(tmp_path / "hub", "cosyvoice2")
+    (hub / "CosyVoice-BlankEN" / "merges.txt").write_text("", encoding="utf-8")
+    (tmp_path / "made").mkdir()
+    with pytest.raises(ModelError, match=r"merges\.txt is empty"):
+        cosyvoice.convert(hub, tmp_path / "made")
+    assert not any((tmp_path / "made").iterdir())
+
+
+def test_small_weights_that_are_damaged_are_made_again(folders: Any, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    shutil.copytree(folders[1], made)
+    kinds = Precision(Kind.bf16, Kind.bf16)
+    cosyvoice.load(folders[0], made, device=CPU, precision=kinds)
+    small = made / "generator.bf16.safetensors"
+    whole = small.read_bytes()
+    small.write_bytes(whole[:100])
+    cosyvoice.load(folders[0], made, device=CPU, precision=kinds)
+    assert small.read_bytes() == whole
+
+
+def test_the_weights_of_another_part_are_one_sentence(folders: Any, tmp_path: Path) -> None:
+    shutil.copytree(folders[1], tmp_path / "made")
+    shutil.copy(folders[1] / "decoder.safetensors", tmp_path / "made" / "vocoder.safetensors")
+    with pytest.raises(ModelError, match="made does not hold the vocoder of this model"):
+        cosyvoice.load(folders[0], tmp_path / "made", device=CPU)
 
 
 def test_weights_of_the_wrong_family_are_refused(tmp_path: Path) -> None:

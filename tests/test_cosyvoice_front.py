@@ -96,6 +96,8 @@ def test_released_special_tokens_fill_the_released_tables() -> None:
         ("merges", b"\xff\xff", "is damaged"),
         ("merges", "#version: 0.2\nh e\nhello", "Line 3 of .* is no merge"),
         ("merges", "zz zz", "does not fit"),
+        ("merges", "", "is empty"),
+        ("vocab", '{"a": [0]}', "is not a table"),
     ],
 )
 def test_damaged_text_files_are_named(
@@ -113,10 +115,10 @@ def test_damaged_text_files_are_named(
 
 
 def test_text_tables_are_read_by_their_names_in_the_spec(tmp_path: Path) -> None:
-    spec = BpeTextSpec("bpe", "v.json", "m.txt", 2, ("<x>",), "<x>", 80, 60, "")
-    (tmp_path / "v.json").write_text(json.dumps({"a": 0, "b": 1}), encoding="utf-8")
-    (tmp_path / "m.txt").write_text("", encoding="utf-8")
-    assert BpeText(spec, tmp_path).ids("ab<x>") == (0, 1, 2)
+    spec = BpeTextSpec("bpe", "v.json", "m.txt", 3, ("<x>",), "<x>", 80, 60, "")
+    (tmp_path / "v.json").write_text(json.dumps({"a": 0, "b": 1, "aa": 2}), encoding="utf-8")
+    (tmp_path / "m.txt").write_text("a a", encoding="utf-8")
+    assert BpeText(spec, tmp_path).ids("abaa<x>") == (0, 1, 2, 3)
 
 
 # ---- speech tokens ------------------------------------------------------------------------------

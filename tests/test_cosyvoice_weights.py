@@ -121,6 +121,43 @@ def test_a_wrong_shape_is_named_with_both_shapes(tiny: Any, tmp_path: Path) -> N
         read_weights(write(tmp_path / "flow.pt", tensors), network, names)
 
 
+@pytest.mark.parametrize(
+    ("part", "name", "tensor", "told"),
+    [
+        (
+            "generator",
+            "llm.model.model.layers.0.self_attn.k_proj.weight",
+            torch.zeros(8, 15),
+            "8 x 15",
+        ),
+        (
+            "generator",
+            "llm.model.model.layers.0.self_attn.k_proj.weight",
+            torch.zeros(()),
+            "single",
+        ),
+        ("vocoder", "conv_post.parametrizations.weight.original0", torch.zeros(7), "is no norm of"),
+        (
+            "vocoder",
+            "conv_post.parametrizations.weight.original1",
+            torch.zeros(()),
+            "is no norm of",
+        ),
+        ("decoder", "encoder_proj.bias", torch.zeros(16).to_sparse(), "is damaged"),
+        ("decoder", "encoder_proj.bias", torch.zeros(16, dtype=torch.complex64), "is damaged"),
+        ("decoder", 3, torch.zeros(16), "is damaged"),
+    ],
+)
+def test_what_cannot_be_joined_or_folded_is_named(
+    part: str, name: Any, tensor: torch.Tensor, told: str, tiny: Any, tmp_path: Path
+) -> None:
+    tensors, network, names = tiny("cosyvoice2", part)
+    assert name in tensors or name == 3
+    tensors[name] = tensor
+    with pytest.raises(ModelError, match=rf"weights\.pt.*{told}"):
+        read_weights(write(tmp_path / "weights.pt", tensors), network, names)
+
+
 def test_the_text_head_is_neither_needed_nor_kept(tiny: Any, tmp_path: Path) -> None:
     tensors, network, names = tiny("cosyvoice2", "generator")
     assert tensors.pop("llm.model.lm_head.weight") is not None

@@ -117,7 +117,7 @@ def test_looking_around_imports_neither_torch_nor_the_hub_library() -> None:
 
 def test_an_unknown_name_is_answered_with_the_near_ones() -> None:
     with pytest.raises(
-        ModelError, match="no model called cosyvoice: give cosyvoice3 or cosyvoice2"
+        ModelError, match="no model called 'cosyvoice': give cosyvoice3 or cosyvoice2"
     ):
         hub.locate("cosyvoice")
 
@@ -532,8 +532,9 @@ def test_the_cache_lists_whole_models_only(server: FakeHub, tiny: HubModel) -> N
 
 
 def test_removing_leaves_nothing_of_the_model(server: FakeHub, tiny: HubModel) -> None:
-    hub.converted(hub.pull("tiny"), "cosyvoice2", lambda old, new: None)
-    assert hub.remove("tiny") == tiny.size
+    made = hub.converted(hub.pull("tiny"), "cosyvoice2", lambda old, new: None)
+    record = sum(path.stat().st_size for path in made.iterdir())
+    assert hub.remove("tiny") == tiny.size + record
     assert [p for p in hub.cache_folder().rglob("*") if p.is_file()] == []
     with pytest.raises(ModelError, match="tiny is not on this machine"):
         hub.remove("tiny")
@@ -544,6 +545,60 @@ def test_removing_a_broken_download_frees_its_bytes(server: FakeHub, tiny: HubMo
     with pytest.raises(ModelError):
         hub.pull("tiny")
     assert hub.remove("tiny") == 100 + len(FILES["cosyvoice2.yaml"])
+
+
+@pytest.mark.parametrize("name", [REPO, f"{REPO}@main"])
+def test_removing_a_broken_download_of_a_branch_frees_its_bytes(server: FakeHub, name: str) -> None:
+    server.cut_after["hift.pt"] = [50, 0]
+    with pytest.raises(ModelError):
+        hub.pull(name)
+    with pytest.raises(ModelError, match="is only partly on this machine"):
+        hub.info(name)
+    assert hub.remove(name) >= len(LLM)
+    assert [p for p in hub.cache_folder().rglob("*") if p.is_file()] == []
+
+
+def test_removing_a_branch_leaves_a_whole_revision(server: FakeHub) -> None:
+    hub.pull(f"{REPO}@{COMMIT}")
+    server.commit = OTHER_COMMIT
+    server.files["llm.pt"] = b"other" * 300
+    server.cut_after["llm.pt"] = [100, 0]
+    with pytest.raises(ModelError):
+        hub.pull(REPO)
+    assert hub.remove(REPO) > 0
+    assert hub.locate(f"{REPO}@{COMMIT}") is not None
+    with pytest.raises(ModelError, match="there is nothing to remove"):
+        hub.remove(REPO)
+
+
+def test_a_model_that_is_removed_while_it_is_fetched_is_one_sentence(tiny: HubModel) -> None:
+    watcher = Recorder(FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
+    with pytest.raises(ModelError, match="tiny was removed while it was fetched"):
+        hub.pull("tiny", watcher=watcher)
+
+
+def test_only_the_conversion_of_a_folder_of_the_users_own_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "llm.pt").write_bytes(b"weights")
+    made = hub.converted(mine, "cosyvoice2", lambda old, new: None)
+    assert hub.remove(mine) > 0
+    assert (made.exists(), (mine / "llm.pt").exists()) == (False, True)
+
+
+def test_a_damaged_conversion_is_told_and_dropped_by_the_next_pull(tiny: HubModel) -> None:
+    def convert(old: Path, new: Path) -> None:
+        (new / "vocoder.safetensors").write_bytes(b"whole")
+
+    made = hub.converted(hub.pull("tiny"), "cosyvoice2", convert)
+    (made / "vocoder.safetensors").write_bytes(b"who")
+    (problem,) = hub.verify("tiny")
+    assert problem.message == f"{made}/vocoder.safetensors has 3 bytes instead of 5."
+    hub.pull("tiny")
+    assert (made.exists(), hub.verify("tiny")) == (False, [])
 
 
 def test_a_folder_of_the_users_own_is_never_removed(tmp_path: Path) -> None:

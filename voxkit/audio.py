@@ -22,6 +22,7 @@ from voxkit.errors import AudioError, OutputError
 from voxkit.files import output_error, whole_file
 
 LOWEST_RATE, HIGHEST_RATE = 8_000, 192_000  # Hz, of files that voxkit writes
+LOWEST_READ, HIGHEST_READ = 1_000, 768_000  # and of those it reads; others are damaged
 
 
 @dataclass(frozen=True, eq=False)

@@ -130,8 +130,8 @@ def resolve(name: str | Path) -> Source:
         names = [model.name for model in known()]
         near = " or ".join(difflib.get_close_matches(text.lower(), names))
         raise ModelError(
-            f"There is no model called {text}: give {near or ', '.join(names)}, the OWNER/NAME of "
-            "one on the hub, or a folder."
+            f"There is no model called {text!r}: give {near or ', '.join(names)}, the OWNER/NAME "
+            "of one on the hub, or a folder."
         )
     return Source(text, repo=match[1], revision=match[2] or "main")
 

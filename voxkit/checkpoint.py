@@ -88,7 +88,9 @@ def load(
     place, precision = settled(device, threads, dtype, quantize, compat=compat)
     if family in ("cosyvoice2", "cosyvoice3"):
         made = partial(_convert, str(model), watcher)
-        return _load_cosyvoice(folder, family, made, place, precision, compat, together)
+        engine = _load_cosyvoice(folder, family, made, place, precision, compat, together)
+        engine.called = str(model)
+        return engine
     spec = read_spec(folder / "config.json")
     if not isinstance(spec, ModelSpec):
         raise ModelError(f"{folder / 'config.json'} is of the {spec.family} family without files.")
@@ -123,7 +125,7 @@ def _find(model: str | Path, offline: bool, watcher: Watcher) -> Path:
     bundled = {p.name for p in _ASSETS.iterdir() if (p / "config.json").is_file()} | {BUNDLED}
     if name in bundled:
         return _ASSETS / name
-    if folder.is_dir():
+    if name and folder.is_dir():
         if catalogue.family_of(folder) is None and not (folder / "config.json").is_file():
             raise catalogue.unreadable(folder)
         return folder

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from voxkit.catalogue import home_folder
+from voxkit.download import misshapen
 from voxkit.errors import ModelError
 
+_MADE = "made.json"  # in a conversion: the folder it is of, and the bytes of each file
 _SOURCES = {".pt", ".onnx", ".json", ".yaml", ".safetensors"}
 
 
@@ -25,13 +29,13 @@ def converted(
 ) -> Path:
     """Return the converted form of `folder`; the first time `convert(folder, new_folder)` makes it.
 
-    It is made again for another revision, changed files or another converter `version`, and after
-    a try that did not finish; two processes never convert at once.  Raises `ModelError` when the
-    disk has no room for it, and whatever `convert` raises.
+    It is made again for another revision, changed files or another converter `version`, after a
+    try that did not finish, and when a file of it is gone or cut short; two processes never convert
+    at once.  Raises `ModelError` when the disk has no room for it, and whatever `convert` raises.
     """
     home, identity = _home(folder)
     final = home / f"{identity}-{family}-{_stamp(folder)}v{version}"
-    if final.is_dir():
+    if final.is_dir() and not _torn(final):
         return final
     from filelock import FileLock
 
@@ -44,11 +48,12 @@ def converted(
             f"({error.strerror}): set HF_HOME to a folder of yours."
         ) from error
     with lock:
-        if not final.is_dir():  # another process may have finished it meanwhile
+        if not final.is_dir() or _torn(final):  # another process may have finished it meanwhile
+            shutil.rmtree(final, ignore_errors=True)
             _convert(folder, final, convert)
-            for other in existing(folder):
-                if other != final and other.name.startswith(f"{identity}-{family}-"):
-                    shutil.rmtree(other, ignore_errors=True)
+            stale = [p for p in existing(folder) if p.name.startswith(f"{identity}-{family}-")]
+            for other in {*stale, *_orphans(home)} - {final}:
+                shutil.rmtree(other, ignore_errors=True)
     return final
 
 
@@ -58,17 +63,53 @@ def existing(folder: Path) -> tuple[Path, ...]:
     return tuple(p for p in sorted(home.glob(f"{glob.escape(identity)}-*")) if p.suffix != ".part")
 
 
+def damaged(folder: Path) -> list[tuple[str, str]]:
+    """Name the files of a folder's conversions that cannot be read, and say what is wrong."""
+    found = []
+    for made in existing(folder):
+        wrong = _torn(made)
+        for path in sorted(made.glob("*.safetensors")):
+            if path.name not in wrong and (sentence := misshapen(path)):
+                wrong[path.name] = sentence
+        found += [(str(made / name), sentence) for name, sentence in wrong.items()]
+    return found
+
+
 def drop(folder: Path) -> None:
     """Delete every conversion of a folder, because the folder changes or goes."""
     home, identity = _home(folder)
-    for path in [
-        *home.glob(f"{glob.escape(identity)}-*"),
-        *home.glob(f".{glob.escape(identity)}-*.lock"),
-    ]:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+    for path in home.glob(f"{glob.escape(identity)}-*"):
+        shutil.rmtree(path)
+
+
+def _torn(made: Path) -> dict[str, str]:
+    """Say which files of a conversion are gone or of another size than when it was made."""
+    sizes = _record(made).get("bytes", {})
+    found = {}
+    for name, size in sizes.items():
+        path = made / name
+        if not path.is_file():
+            found[name] = "is missing"
+        elif path.stat().st_size != size:
+            found[name] = f"has {path.stat().st_size:,} bytes instead of {size:,}"
+    return found
+
+
+def _record(made: Path) -> dict[str, Any]:
+    """Return what a conversion says of itself; those of earlier versions say nothing."""
+    try:
+        record = json.loads((made / _MADE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        return {"bytes": {_MADE: -1}}
+    return record if isinstance(record, dict) else {}
+
+
+def _orphans(home: Path) -> list[Path]:
+    """Return the conversions of local folders that are no more."""
+    made = [path.parent for path in home.glob(f"*/{_MADE}")]
+    return [m for m in made if (of := _record(m).get("of")) and not Path(of).is_dir()]
 
 
 def _home(folder: Path) -> tuple[Path, str]:
@@ -110,6 +151,9 @@ def _convert(folder: Path, final: Path, convert: Callable[[Path, Path], None]) -
     part.mkdir()
     try:
         convert(folder, part)
+        sizes = {path.name: path.stat().st_size for path in part.iterdir()}
+        record = {"of": str(folder.resolve()), "bytes": sizes}
+        (part / _MADE).write_text(json.dumps(record), encoding="utf-8")
         for path in (p for p in part.rglob("*") if p.is_file()):
             with path.open("rb+") as file:
                 os.fsync(file.fileno())  # even after a power cut, a final name means all bytes

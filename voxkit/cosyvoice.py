@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from voxkit.audio import Audio
 from voxkit.catalogue import OWN_SPEC, unreadable
 from voxkit.cosyvoice_front import BpeText, OnnxSpeaker, OnnxTokenizer
-from voxkit.cosyvoice_spec import ConformerSpec, CosyVoiceSpec, UnetSpec
+from voxkit.cosyvoice_spec import BpeTextSpec, ConformerSpec, CosyVoiceSpec, UnetSpec
 from voxkit.cosyvoice_weights import Names, flow_names, hift_names, lm_names, read_weights
+from voxkit.download import misshapen
 from voxkit.errors import ModelError, OutputError
 from voxkit.families import read_spec
 from voxkit.files import whole_file
@@ -101,14 +102,26 @@ def convert(folder: Path, target: Path, done: Callable[[int], None] = lambda siz
     """Write the weights of a hub folder into `target`, one safetensors file a part.
 
     `done` is told the size of each file when it is converted.
-    Raises `ModelError` naming the file and the tensor that is missing, unknown or misshapen, or
-    the file that cannot be written.
+    Raises `ModelError` naming the file and the tensor that is missing, unknown, misshapen or not
+    finite, or the file that cannot be written.
     """
-    for part, (network, names, file) in networks(spec_of(folder)).items():
+    spec = spec_of(folder)
+    BpeText(spec.text, folder)  # a folder that cannot be used is refused before it takes room
+    for part, (network, names, file) in networks(spec).items():
         weights, made = read_weights(folder / file, network, names), target / f"{part}.safetensors"
+        for key, tensor in weights.items():
+            if not tensor.isfinite().all():
+                raise ModelError(
+                    f"{folder / file}: {names(key)[0]} holds numbers that are not finite: "
+                    "get the model again."
+                )
         try:
             save_file(weights, made)
         except (SafetensorError, OSError) as error:  # a disk that filled up meanwhile
+            if not target.is_dir():
+                raise ModelError(
+                    f"{target} was removed while it was made: run the same command again."
+                ) from error
             raise ModelError(
                 f"{made} cannot be written ({error}): make room or set HF_HOME to another folder."
             ) from error
@@ -165,12 +178,17 @@ def _fill(
     weights = _weights(folder / f"{part}.safetensors")
     if kind != Kind.fp32:
         small = folder / f"{part}.{kind}.safetensors"
-        if not small.is_file():
+        if not small.is_file() or misshapen(small):
             unwritable = (OutputError, OSError, SafetensorError)  # which only costs time and memory
             with suppress(*unwritable), whole_file(small, force=True) as path:
                 save_file(compress(weights, network, kind), path)
         weights = _weights(small) if small.is_file() else compress(weights, network, kind)
-    install(network, {name: w.to(device) for name, w in weights.items()}, kind)
+    try:
+        install(network, {name: w.to(device) for name, w in weights.items()}, kind)
+    except (RuntimeError, KeyError) as error:
+        raise ModelError(
+            f"{folder} does not hold the {part} of this model: delete it and run the command again."
+        ) from error
     return network
 
 
@@ -300,13 +318,20 @@ class TextGenerator:
         lead = f"{text.system_prompt}{text.end_of_prompt}" if text.system_prompt else ""
         if not voice.transcript:
             return self.frontend.ids(lead), ()
-        words = self.frontend.plain(voice.transcript)
+        words = self.frontend.plain(_without_lead(voice.transcript, text))
         return self.frontend.ids(lead + words), voice.tokens.tolist()
 
     def _choose(self, options: Options, generator: torch.Generator) -> Choose:
         sampling = wanted_sampling(self.spec.generator.sampling, options)
         draw = multinomial(generator)
         return lambda logits, said: repetition_aware(logits, said, sampling, draw)
+
+
+def _without_lead(transcript: str, spec: BpeTextSpec) -> str:
+    """Strip what the public implementation's users write before the words of a recording."""
+    lead, mark, words = transcript.partition(spec.end_of_prompt)
+    known = {"", spec.system_prompt or ""}
+    return words if mark and lead.strip() in known else transcript
 
 
 class MelDecoder:

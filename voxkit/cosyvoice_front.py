@@ -95,7 +95,10 @@ def _read_vocabulary(file: Path) -> dict[str, int]:
         raise ModelError(f"{file} is missing: get the model again.") from None
     except ValueError as error:
         raise ModelError(f"{file} is damaged ({error}): get the model again.") from None
-    if not isinstance(vocabulary, dict) or set(vocabulary.values()) != set(range(len(vocabulary))):
+    except OSError as error:
+        raise ModelError(f"{file} cannot be read ({error.strerror or error}).") from None
+    numbers = list(vocabulary.values()) if isinstance(vocabulary, dict) else [None]
+    if not all(type(n) is int for n in numbers) or set(numbers) != set(range(len(numbers))):
         raise ModelError(f"{file} is not a table of token ids: get the model again.")
     return vocabulary
 
@@ -107,6 +110,8 @@ def _read_merges(file: Path) -> list[tuple[str, str]]:
         raise ModelError(f"{file} is missing: get the model again.") from None
     except UnicodeDecodeError as error:
         raise ModelError(f"{file} is damaged ({error}): get the model again.") from None
+    except OSError as error:
+        raise ModelError(f"{file} cannot be read ({error.strerror or error}).") from None
     merges = []
     for number, line in enumerate(lines, start=1):
         if not line or (number == 1 and line.startswith("#version")):
@@ -115,6 +120,8 @@ def _read_merges(file: Path) -> list[tuple[str, str]]:
         if not gap or not left or not right or " " in right:
             raise ModelError(f"Line {number} of {file} is no merge: get the model again.")
         merges.append((left, right))
+    if not merges:
+        raise ModelError(f"{file} is empty: get the model again.")
     return merges
 
 

@@ -190,12 +190,12 @@ def read_weights(file: Path, module: nn.Module, names: Names) -> dict[str, Tenso
     ours = {}
     for key, wanted in module.state_dict().items():
         parts = [_take(theirs, name, file, used) for name in names(key)]
+        for name, part in zip(names(key), parts, strict=True):
+            if part.dim() != wanted.dim() or part.shape[1:] != wanted.shape[1:]:
+                raise _misshapen(file, name, part, wanted, len(parts))
         tensor = parts[0] if len(parts) == 1 else torch.cat(parts)
         if tensor.shape != wanted.shape:
-            raise ModelError(
-                f"{file}: {names(key)[0]} has the shape {_size(parts[0])} and not what this model "
-                f"needs ({_size(wanted)}{' of several joined' if len(parts) > 1 else ''})."
-            )
+            raise _misshapen(file, names(key)[0], parts[0], wanted, len(parts))
         ours[key] = tensor.to(wanted.dtype).contiguous()
     for key in theirs:
         if key not in used and not any(re.fullmatch(pattern, key) for pattern in UNUSED):
@@ -212,7 +212,14 @@ def _take(theirs: dict[str, Tensor], name: str, file: Path, used: set[str]) -> T
     ):
         if pair[0] in theirs and pair[1] in theirs:
             used.update(pair)
-            return fold(theirs[pair[0]], theirs[pair[1]])
+            norm, direction = (theirs[key] for key in pair)
+            axes = [1] * (direction.dim() - 1)
+            if direction.dim() < 2 or list(norm.shape) != [direction.shape[0], *axes]:
+                raise ModelError(
+                    f"{file}: {pair[0]} ({_size(norm)}) is no norm of {pair[1]} "
+                    f"({_size(direction)}): it is damaged or of another model."
+                )
+            return fold(norm, direction)
     if name not in theirs:
         raise ModelError(f"{file} has no tensor {name}: it is damaged or of another model.")
     used.add(name)
@@ -251,10 +258,28 @@ def _read(file: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict):
         raise damaged
     state = {key: value for key, value in state.items() if key not in _NOT_WEIGHTS}
-    if not all(isinstance(value, Tensor) for value in state.values()):
+    if not all(isinstance(key, str) and _is_plain(value) for key, value in state.items()):
         raise damaged
     return state
 
 
+def _is_plain(value: object) -> bool:
+    """Tell a tensor of real numbers, all of them there, from anything else."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and not value.is_complex()
+        and not value.is_quantized
+    )
+
+
+def _misshapen(file: Path, name: str, part: Tensor, wanted: Tensor, joined: int) -> ModelError:
+    several = " of several joined" if joined > 1 else ""
+    return ModelError(
+        f"{file}: {name} has the shape {_size(part)} and not what this model needs "
+        f"({_size(wanted)}{several})."
+    )
+
+
 def _size(tensor: Tensor) -> str:
-    return " x ".join(map(str, tensor.shape))
+    return " x ".join(map(str, tensor.shape)) or "of a single number"

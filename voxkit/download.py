@@ -99,9 +99,14 @@ def partial(repo_folder: Path, remote: Remote) -> Path:
     return repo_folder / "blobs" / f"{remote.etag}.incomplete"
 
 
-def present(repo_folder: Path, remote: Remote) -> int:
-    """Return how many bytes of a file are here already, whole or from a broken download."""
-    paths = (repo_folder / "blobs" / remote.etag, partial(repo_folder, remote))
+def present(repo_folder: Path, remote: Remote, *, damaged: bool) -> int:
+    """Return how many bytes of a file are here already, whole or from a broken download.
+
+    What is `damaged` counts nothing: it is fetched anew.
+    """
+    paths = [partial(repo_folder, remote)]
+    if not damaged:
+        paths.append(repo_folder / "blobs" / remote.etag)
     sizes = [path.stat().st_size for path in paths if path.exists()]
     return min(max(sizes, default=0), remote.size)
 
@@ -154,7 +159,7 @@ def damage(
     sha256, git = hashlib.sha256(), hashlib.sha1(f"blob {have}\0".encode(), usedforsecurity=False)
     wanted = [s for s in sums if s and re.fullmatch(r"[0-9a-f]{8,64}", s)]
     if not wanted:
-        return _misshapen(path)
+        return misshapen(path)
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             sha256.update(chunk)
@@ -169,7 +174,7 @@ def damage(
     return None
 
 
-def _misshapen(path: Path) -> str | None:
+def misshapen(path: Path) -> str | None:
     """Say what is wrong with a file of which no checksum is known, or None."""
     if path.suffix == ".pt" and not zipfile.is_zipfile(path):
         return "is cut short or holds no weights"

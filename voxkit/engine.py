@@ -147,6 +147,7 @@ class Engine:
         self, spec: AnySpec, parts: Parts, *, fingerprint: str, default_voice: str
     ) -> None:
         self.spec, self.parts = spec, parts
+        self.called = spec.name  # the user may name it otherwise: by hub id or folder
         self.fingerprint, self.default_voice = fingerprint, default_voice
         self.sample_rate = spec.mel.sample_rate
         self._readings = Readings(parts.decoder.init_state)
@@ -276,7 +277,7 @@ class Engine:
 
     def _check(self, voice: Voice) -> None:
         """Raise `VoiceError` unless the voice is one of this model's, whoever wrote its file."""
-        voice.check_made_by(self.fingerprint, self.spec.name)
+        voice.check_made_by(self.fingerprint, self.called)
         voice.check_fits(
             codebook=self.spec.tokenizer.codebook,
             bins=self.spec.mel.bins,

@@ -80,14 +80,17 @@ def pull(name: str | Path, *, offline: bool = False, watcher: Watcher = _UNWATCH
     if offline or constants.HF_HUB_OFFLINE:
         folder = locate(name)
         if folder is None:
-            state = "only partly" if source.repo_folder.is_dir() else "not"
             raise ModelError(
-                f"{source.name} is {state} on this machine and voxkit is offline: "
+                f"{source.name} is {_extent(source)} on this machine and voxkit is offline: "
                 f"run `voxkit models pull {source.name}` once while online."
             )
         return folder
     try:
         return _fetch_missing(source, watcher)
+    except FileNotFoundError:
+        raise ModelError(
+            f"{source.name} was removed while it was fetched: run the same command again."
+        ) from None
     except OSError as error:
         raise ModelError(
             f"{cache_folder()} cannot take {source.name} ({error.strerror or error}): make room or "
@@ -99,7 +102,7 @@ def verify(name: str | Path, *, watcher: Watcher = _UNWATCHED) -> list[Problem]:
     """Check every file of a model on this machine; an empty list is good.
 
     Size and checksum are compared where they are known; else the file must be whole by its kind.
-    Raises `ModelError` if nothing of it is here.
+    What was converted from them is checked too.  Raises `ModelError` if nothing of it is here.
     """
     source = resolve(name)
     folder = source.snapshot
@@ -108,25 +111,34 @@ def verify(name: str | Path, *, watcher: Watcher = _UNWATCHED) -> list[Problem]:
     files = catalogue.files_of(source, folder)
     if not files:
         raise catalogue.unreadable(folder)
-    found = ((file.path, _wrong(folder, file, watcher)) for file in files)
+    found = [(file.path, _wrong(folder, file, watcher)) for file in files]
+    found += conversion.damaged(folder)
     return [Problem(path, f"{path} {wrong}.") for path, wrong in found if wrong]
 
 
 def remove(name: str | Path) -> int:
     """Delete a model from the cache, its conversion included, and return the bytes freed.
 
-    Other revisions of the repository stay.  Raises `ModelError` for a local folder.
+    Other revisions of the repository stay if they are whole.  Of a local folder only what was
+    converted from it goes.  Raises `ModelError` if there is nothing to remove.
     """
     source = resolve(name)
     if source.folder is not None:
-        raise ModelError(
-            f"{source.folder} is a folder of yours: voxkit removes only its downloads."
-        )
+        made = conversion.existing(source.folder)
+        if not made:
+            raise ModelError(
+                f"{source.folder} is a folder of yours: voxkit removes only its downloads."
+            )
+        freed = sum(map(_bytes_below, made))
+        conversion.drop(source.folder)
+        return freed
     repo = source.repo_folder
-    if not repo.is_dir():
+    snapshots = [path.name for path in (repo / "snapshots").glob("*")]
+    gone = {c for c in snapshots if c == source.commit or locate(f"{source.repo}@{c}") is None}
+    if not gone and not any(repo.glob("blobs/*.incomplete")):
         raise ModelError(f"{source.name} is not on this machine: there is nothing to remove.")
     try:
-        return _delete(repo, source.commit)
+        return _delete(repo, gone)
     except OSError as error:
         raise ModelError(f"{repo} cannot be removed ({error.strerror or error}).") from error
 
@@ -180,8 +192,14 @@ def human(size: int) -> str:
 
 def _absent(source: Source) -> ModelError:
     return ModelError(
-        f"{source.name} is not on this machine: run `voxkit models pull {source.name}`."
+        f"{source.name} is {_extent(source)} on this machine: "
+        f"run `voxkit models pull {source.name}`."
     )
+
+
+def _extent(source: Source) -> str:
+    """Say how much of a model that is not whole here is here."""
+    return "only partly" if source.repo_folder.is_dir() else "not"
 
 
 def _fetch_missing(source: Source, watcher: Watcher) -> Path:
@@ -198,10 +216,15 @@ def _fetch_missing(source: Source, watcher: Watcher) -> Path:
     for file, remote in zip(missing, remotes, strict=True):
         _check_offer(repo, file, remote)
     if missing:
-        need = sum(remote.size - download.present(cache, remote) for remote in remotes)
+        need = sum(
+            remote.size - download.present(cache, remote, damaged=(folder / remote.path).exists())
+            for remote in remotes
+        )
         _check_space(source.name, need)
         watcher.begin(source.name, len(missing), need, cache_folder())
         conversion.drop(folder)
+    elif conversion.damaged(folder):
+        conversion.drop(folder)  # it is made again when the model is next used
     for file, remote in zip(missing, remotes, strict=True):
         download.fetch(repo, commit, remote, cache, file.sha256, watcher)
         if (
@@ -217,13 +240,13 @@ def _fetch_missing(source: Source, watcher: Watcher) -> Path:
     return folder
 
 
-def _delete(repo: Path, commit: str | None) -> int:
-    """Delete what only this revision uses, and broken downloads; return the bytes freed."""
+def _delete(repo: Path, commits: set[str]) -> int:
+    """Delete what only these revisions use, and broken downloads; return the bytes freed."""
     before = _bytes_below(repo)
     for ref in [r for r in (repo / "refs").rglob("*") if r.is_file()]:
-        if ref.read_text(encoding="utf-8").strip() == commit:
+        if ref.read_text(encoding="utf-8").strip() in commits:
             ref.unlink()
-    if commit is not None and (snapshot := repo / "snapshots" / commit).is_dir():
+    for snapshot in [repo / "snapshots" / commit for commit in commits]:
         conversion.drop(snapshot)
         shutil.rmtree(snapshot)
     links = [p for p in (repo / "snapshots").rglob("*") if p.is_symlink()]

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from voxkit.audio import Audio
+from voxkit.audio import HIGHEST_READ, LOWEST_RATE, Audio
 from voxkit.errors import VoiceError
 from voxkit.files import output_error, whole_file
 
@@ -24,6 +24,13 @@ _MAX_TEXT = 20_000  # characters of one text entry
 _MAX_ENTRIES = 64  # attributes, and things told of how a voice was made
 _MEL_RANGE, _SPEAKER_RANGE = (-40.0, 20.0), (-1e3, 1e3)  # of any model; beyond is no sound
 _FACTORS = (0.25, 4.0)  # of pitch and rate
+_REFERENCE_S = (0.1, 60.0)  # of the recording kept inside; voxkit keeps 1 to 30 s
+_ATTRIBUTES = {  # the least and most that can be measured of speech
+    "pitch_hz": (20.0, 2000.0),
+    "pitch_range_st": (0.0, 60.0),
+    "rate_phones_s": (0.01, 10_000.0),  # this high beside a transcript of something else
+    "energy_db": (-200.0, 60.0),
+}
 _LAYOUT = {  # tensor: its type and number of dimensions
     "tokens": ("I32", 1),
     "mel": ("F32", 2),
@@ -105,6 +112,8 @@ class Voice(About):
                 f"{count} tokens, {frames} mel frames and a speaker vector of "
                 f"{len(self.speaker)} do not belong together"
             )
+        if self.reference is not None and not self.reference.samples.any():
+            raise ValueError("its recording is silent")
 
     def check_fits(self, *, codebook: int, bins: int, ratio: int, speaker: int) -> None:
         """Raise `VoiceError` unless the sizes are those of the model that claims to have made it.
@@ -268,6 +277,8 @@ def _read_header(file: BinaryIO, path: Path) -> _Header:
             raise ValueError(f"{missing[0]} is missing")
         if (rate is None) != ("reference" not in shapes):
             raise ValueError("reference and reference_rate do not come together")
+        if rate is not None:
+            _check_length(shapes["reference"][0] / rate)
         length = sum(math.prod(s) * (2 if n == "reference" else 4) for n, s in shapes.items())
         if 8 + size + length != path.stat().st_size:
             raise ValueError("it is longer or shorter than it says")
@@ -297,9 +308,16 @@ def _about(words: Any) -> tuple[dict[str, Any], int | None]:
     if unknown := sorted(words.keys() - known - {"reference_rate"}):
         raise ValueError(f"unknown entry {unknown[0]!r}")
     rate = words.get("reference_rate")
-    if rate is not None and (type(rate) is not int or not 0 < rate <= 768_000):
+    if rate is not None and (type(rate) is not int or not LOWEST_RATE <= rate <= HIGHEST_READ):
         raise ValueError("reference_rate is not a sample rate")
     return {k: v for k, v in words.items() if k in known}, rate
+
+
+def _check_length(reference_s: float) -> None:
+    """Raise `ValueError` for a recording too short or too long to be a voice's."""
+    low, high = _REFERENCE_S
+    if not low <= reference_s <= high:
+        raise ValueError(f"its recording lasts {reference_s:.3g} s and not {low:g} to {high:g} s")
 
 
 def _check_text(name: str, value: Any) -> None:
@@ -316,8 +334,11 @@ def _check_attributes(value: Any) -> None:
         raise ValueError("attributes must be a short table of numbers")
     for key, number in value.items():
         _check_text("attributes", key)
-        if type(number) not in (int, float) or not math.isfinite(number):
+        if not _is_number(number):
             raise ValueError(f"attribute {key} is not a number")
+        low, high = _ATTRIBUTES.get(key, (number, number))
+        if not low <= number <= high:
+            raise ValueError(f"attribute {key} must be between {low:g} and {high:g}")
 
 
 def _check_creation(value: Any) -> None:
@@ -328,8 +349,13 @@ def _check_creation(value: Any) -> None:
         _check_text("creation", key)
         if isinstance(fact, str):
             _check_text(f"creation {key}", fact)
-        elif type(fact) not in (int, float, bool) or not math.isfinite(fact):
+        elif type(fact) is not bool and not _is_number(fact):
             raise ValueError(f"creation {key} is neither text nor a number")
+
+
+def _is_number(value: Any) -> bool:
+    """Tell a finite number from everything else; a whole one must be such as a float can hold."""
+    return type(value) in (int, float) and -1e300 < value < 1e300
 
 
 def _damaged(path: Path, why: str) -> VoiceError:
