@@ -72,7 +72,7 @@ def damaged(folder: Path, change: Callable[[dict[str, Tensor]], object]) -> str:
 def test_no_name_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelError, match="There is no model ''"):
-        checkpoint.load("")
+        load("")
 
 
 def test_a_folder_becomes_an_engine_that_speaks_with_its_voices(folder: Path) -> None:
