@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -143,6 +144,35 @@ def test_a_call_may_choose_the_steps(decoder: FlowDecoder, steps: int) -> None:
     mel, _ = decoder.decode(tokens(), state, True)
     same = torch.equal(mel, whole(decoder, tokens()))
     assert same == (steps == SPEC.decoder.flow.steps)
+
+
+def test_twice_the_steps_leave_a_quarter_of_the_error(
+    decoder: FlowDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Along a flow whose end is known: dx/dt = x leads from x to e x."""
+
+    def velocity(x: Tensor, *told: object) -> tuple[Tensor, object]:
+        return x, told[-1]
+
+    def error(steps: int) -> float:
+        seeds = tiny.seeded(1)
+        mel = whole(decoder, tokens(CHUNK), options=Options(steps=steps, guidance=0.0), seed=1)
+        found = (mel - MEL.mean) / MEL.scale
+        assert found.shape[2] == 2 * CHUNK
+        noises = [torch.randn(1, 2 * n, MEL.bins, generator=seeds) for n in first_chunks(CHUNK)]
+        exact = torch.cat(noises, dim=1).transpose(1, 2) * math.e
+        return float((found - exact).abs().max())
+
+    monkeypatch.setattr(decoder.model, "velocity", velocity)
+    errors = [error(steps) for steps in (8, 16, 32)]
+    assert errors[0] / errors[1] == pytest.approx(3.75, abs=0.05)
+    assert errors[1] / errors[2] == pytest.approx(3.88, abs=0.05)
+
+
+def first_chunks(count: int) -> list[int]:
+    """The chunks that so many tokens of a sentence are decoded in."""
+    first = FIRST or CHUNK
+    return [min(first, count), *([count - first] if count > first else [])]
 
 
 def test_without_guidance_the_unconditioned_row_is_saved(decoder: FlowDecoder) -> None:

@@ -16,7 +16,7 @@ class Options:
     temperature: float | None = None  # of the token sampler; 0 is greedy
     top_p: float | None = None
     top_k: int | None = None
-    steps: int | None = None  # Euler steps of the decoder
+    steps: int | None = None  # of the decoder, from noise to mel
     guidance: float | None = None  # classifier-free guidance of the decoder
     sentence_pause_ms: float = 200.0  # silence between sentences
 

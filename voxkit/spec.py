@@ -122,7 +122,7 @@ class PhoneGeneratorSpec:
 
 @dataclass(frozen=True)
 class FlowSpec:
-    """Conditional flow matching: Euler steps on a cosine schedule with classifier-free guidance."""
+    """Conditional flow matching: steps from noise to mel, with classifier-free guidance."""
 
     steps: int
     guidance: float

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 import tiny
 import torch
 from torch import Tensor
 
-from voxkit.modules.dit import CONTROLS, Dit, chunk_mask, cosine_times
+from voxkit.modules.dit import CONTROLS, Dit, chunk_mask
 
 SPEC, BINS, DIMS = tiny.SPEC.decoder, tiny.MEL.bins, tiny.SPEC.tokenizer.dims
 SPEAKER = tiny.SPEC.speaker.embedding
@@ -158,15 +156,6 @@ def test_a_control_that_is_not_given_says_nothing() -> None:
     a, b = model.condition(speaker, values, given), model.condition(speaker, other, given)
     assert torch.equal(a, b)
     assert not torch.equal(a, model.condition(speaker, values, torch.ones(1, CONTROLS)))
-
-
-def test_times_are_dense_at_the_start_and_end_at_one() -> None:
-    times = cosine_times(8)
-    assert times[0] == 0.0
-    assert times[-1] == pytest.approx(1.0)
-    gaps = [b - a for a, b in itertools.pairwise(times)]
-    assert len(gaps) == 8
-    assert gaps == sorted(gaps)
 
 
 # ---- learning ---------------------------------------------------------------------------------

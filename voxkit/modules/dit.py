@@ -1,11 +1,8 @@
 """Native flow-matching decoder network: a token encoder with look-ahead and a chunk-causal DiT.
 
 A chunk of frames sees all of itself and everything before it.  Training runs whole utterances under
-a mask; speaking runs one chunk at a time with the past passed in and out, once per Euler step, so
-that nothing is computed twice.  Both give the same numbers.
-
-DiT: Peebles and Xie 2022 (arXiv 2212.09748); its modulation is shared by all blocks and shifted by
-a table in each, as in PixArt-α (arXiv 2310.00426).  Feed-forwards are causal convolutions.
+a mask; speaking runs one chunk at a time with the past passed in and out, once per step of the
+flow, so that nothing is computed twice.  Both give the same numbers.
 """
 
 from __future__ import annotations
@@ -32,7 +29,7 @@ _THETA = 10000.0
 
 @dataclass(frozen=True)
 class BlockState:
-    """The past of one DiT block at one Euler step."""
+    """The past of one DiT block at one step of the flow."""
 
     seen: KeyValues  # (B, H, F, D / H)
     conv: Tensor  # (B, kernel - 1, D)
@@ -209,11 +206,6 @@ def chunk_mask(frames: int, chunk: int, device: torch.device) -> Tensor | None:
         return None
     index = torch.arange(frames, device=device) // chunk
     return index[:, None] >= index[None]
-
-
-def cosine_times(steps: int) -> list[float]:
-    """Times of an Euler solver, dense at the start: 1 - cos(π/2 · k/n) for k = 0 … n."""
-    return [1 - math.cos(math.pi / 2 * k / steps) for k in range(steps + 1)]
 
 
 def _frequencies(device: torch.device) -> Tensor:
