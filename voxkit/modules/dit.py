@@ -3,6 +3,9 @@
 A chunk of frames sees all of itself and everything before it.  Training runs whole utterances under
 a mask; speaking runs one chunk at a time with the past passed in and out, once per step of the
 flow, so that nothing is computed twice.  Both give the same numbers.
+
+DiT: Peebles and Xie 2022 (arXiv 2212.09748); its modulation is shared by all blocks and shifted by
+a table in each, as in PixArt-α (arXiv 2310.00426).  Feed-forwards are causal convolutions.
 """
 
 from __future__ import annotations
