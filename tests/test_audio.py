@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import sys
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from voxkit.audio import (
     FORMATS,
     Audio,
     AudioWriter,
+    breaks_off,
     output_format,
     pcm16,
     read_audio,
@@ -25,6 +27,7 @@ from voxkit.audio import (
 )
 from voxkit.errors import AudioError, OutputError
 from voxkit.files import output_error
+from voxkit.tags import read_comment
 
 
 def tone(seconds: float = 1.0, rate: int = 24_000, hz: float = 440.0) -> Audio:
@@ -80,6 +83,13 @@ def test_channels_are_averaged(tmp_path: Path) -> None:
     np.testing.assert_allclose(audio.samples, (left + right) / 2, atol=1e-7)
 
 
+def test_of_channels_that_cancel_each_other_the_loudest_is_taken(tmp_path: Path) -> None:
+    left = tone().samples
+    both = np.stack([left, -0.95 * left], 1)
+    soundfile.write(tmp_path / "two.wav", both, 24_000, subtype="FLOAT")
+    np.testing.assert_allclose(read_audio(tmp_path / "two.wav").samples, left, atol=1e-7)
+
+
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
 def test_every_sample_type_is_read(tmp_path: Path, subtype: str) -> None:
     soundfile.write(tmp_path / "a.wav", tone().samples, 24_000, subtype=subtype)
@@ -123,6 +133,8 @@ def _bad_file(folder: Path, kind: str) -> Path:
     elif kind == "headerless":
         path = path.with_suffix(".raw")
         path.write_bytes(b"\1\2" * 500)
+    elif kind in {"slow", "hasty"}:
+        soundfile.write(path, tone().samples, 1 if kind == "slow" else 768_001)
     elif kind == "cut-header":
         soundfile.write(path, tone().samples, 24_000)
         path.write_bytes(path.read_bytes()[:30])
@@ -143,6 +155,8 @@ def _bad_file(folder: Path, kind: str) -> Path:
         ("inf", "not numbers"),
         ("opposite-inf", "not numbers"),
         ("headerless", "no header"),
+        ("slow", "1 Hz, which no recording has"),
+        ("hasty", "768001 Hz, which no recording has"),
         ("cut-header", "cannot be read as sound"),
         pytest.param(
             "pipe",
@@ -169,6 +183,28 @@ def test_a_recording_that_breaks_off_gives_what_was_recorded(
     audio = read_audio(path)
     assert 1.0 < audio.seconds < 4.0
     assert 0.2 < np.abs(audio.samples).max() <= 1.0
+
+
+def test_a_wav_that_is_shorter_than_it_says_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    write_audio(path, noise(2.0))
+    assert not breaks_off(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert breaks_off(path)
+    path.write_bytes(wav_stream_header(24_000) + whole[44:])  # a stream tells no length
+    assert not breaks_off(path)
+    path.write_bytes(b"RIFF")
+    assert not breaks_off(path)
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are text there")
+def test_a_file_name_that_is_no_text_is_read_and_written(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"f\xff")
+    folder.mkdir()
+    write_audio(folder / os.fsdecode(b"b\xffd.wav"), tone(), comment="a test")
+    assert read_audio(folder / os.fsdecode(b"b\xffd.wav")).seconds == 1.0
+    assert read_comment(folder / os.fsdecode(b"b\xffd.wav")) == "a test"
 
 
 def test_a_flac_that_breaks_off_is_refused(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from voxkit.checkpoint import (
     read_weights,
 )
 from voxkit.errors import ModelError, SpecError
+from voxkit.modules.alone import Alone
 from voxkit.spec import to_dict
 from voxkit.voice import load_voice
 
@@ -96,6 +97,19 @@ def test_requests_that_share_steps_say_what_they_say_alone(folder: Path) -> None
         made = list(pool.map(lambda line: say(shared, line), lines))
     for line, samples in zip(lines, made, strict=True):
         np.testing.assert_allclose(samples, say(alone, line), atol=1e-3)
+
+
+def test_static_memory_for_one_request_changes_no_token(folder: Path) -> None:
+    """What a GPU does, here on the CPU."""
+    plain, static = (load(folder, device="cpu", dtype="fp32") for _ in range(2))
+    lm = static.parts.generator.model
+    lm.transformer = Alone(lm.transformer)
+    voice = load_voice(folder / "voices" / "anna.safetensors")
+    for text in ("see the sea", iter(["see ", "the sea. ", "so so"])):
+        pieces = list(text) if not isinstance(text, str) else None
+        said = [e.speak(iter(pieces) if pieces else text, voice).samples for e in (plain, static)]
+        assert len(said[0]) == len(said[1])
+        np.testing.assert_allclose(said[0], said[1], atol=1e-3)
 
 
 def test_every_weight_arrives(folder: Path) -> None:

@@ -56,6 +56,28 @@ def test_recordings_of_two_people_are_refused_by_name() -> None:
         cloned(Cloner(), three, [GOOD] * 3, name="ada")
 
 
+class Ear(Cloner):
+    """Takes what is said over a telephone for another person's, as models do."""
+
+    def clone(self, reference: Audio, *, name: str, transcript: str | None = None) -> Voice:
+        heard = [1.0, 0.0] if reference.sample_rate == 8_000 else [0.0, reference.samples[50]]
+        return dataclasses.replace(fake_engine.voice(name), speaker=np.array(heard, np.float32))
+
+
+def clip_at(rate: int, level: float = 0.5) -> tuple[Recording, Report]:
+    clip = Clip(np.full(rate, level, np.float32), rate, 0.0, 1.0)
+    report = dataclasses.replace(GOOD, sample_rate=rate, bandwidth_hz=rate // 2)
+    return Recording(f"{rate}.wav", clip, np.array([[0, 100]]), clip, None), report
+
+
+def test_a_telephone_beside_a_good_recording_is_compared_as_a_telephone() -> None:
+    found = [clip_at(44_100), clip_at(8_000), clip_at(44_100)]
+    assert cloned(Ear(), [r for r, _ in found], [told for _, told in found], name="ada")
+    found[2] = clip_at(44_100, -0.5)  # two people are told apart by what both recordings have
+    with pytest.raises(AudioError, match=r"sound like two people"):
+        cloned(Ear(), [r for r, _ in found], [told for _, told in found], name="ada")
+
+
 @pytest.mark.parametrize(
     ("words", "doubted"),
     [

@@ -135,6 +135,32 @@ def test_not_too_fast_is_slightly_slow(description: str) -> None:
     assert understand(description).rate == pytest.approx(0.8**0.5, abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    "description",
+    [
+        "not too fast, not too slow",
+        "not too slow and not too fast",
+        "neither too fast nor too slow",
+        "不太快不太慢",
+        "not too loud, not too quiet",
+    ],
+)
+def test_not_too_much_and_not_too_little_is_normal(description: str) -> None:
+    style = understand(description)
+    assert (style.settings(), style.ignored) == ({}, ())
+    assert style.said
+    assert understand(f"{description}, fast").rate == 1.25
+
+
+@pytest.mark.parametrize(
+    "description", ["sad but not too sad", "sad, not very sad", "悲伤，但不要太悲伤"]
+)
+def test_an_emotion_that_shall_not_be_too_strong_is_slight(description: str) -> None:
+    style = understand(description)
+    assert (style.emotion, style.emotion_strength) == ("sad", 0.5)
+    assert understand("happy, but not too sad").emotion != "sad"
+
+
 def test_or_carries_a_negation_on_and_but_ends_it() -> None:
     assert understand("not sad or angry").emotion is None
     assert understand("not sad but angry").emotion == "angry"
@@ -177,6 +203,8 @@ def test_natural_changes_nothing_that_other_words_ask_for() -> None:
         ("像大海一样温柔", ("大海",)),
         ("10x speed", ("10x speed",)),
         ("200% slower", ("200% slower",)),
+        ("1e9% faster", ("1e9%",)),
+        ("1e+9 semitones, sad", ("1e+9 semitones",)),
         ("20%", ("20%",)),
         ("increase", ("increase",)),
         ("🙂 happy", ("🙂",)),

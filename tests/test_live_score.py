@@ -25,6 +25,8 @@ TEXTS = (
     "I <strong>really</strong> mean it. [pause:500ms][pause:1s]It costs [rate:0.8]$5.50[/rate].",
     '[voice:dave]"Hello," he said.[/voice]\n\n[voice:anna]Hi![breath] There. [foo] [1] 🙂 Yes.',
     "I [read](/R EH1 D/) [Ng](/IH1 NG/)'s book; a [GIF](jif)! a < b \\[x\\] \\<b\\> voxkit.",
+    "So [rate=1.2]it [pause 500ms]is. [sigh deeply]No [rate:0.8 one. <break time=1s>A [voice",
+    "One [rate:2 two [pause:1s]three [pitch\nfour]. Five [breath [sigh] six [/rate now] seven.",
     "Is it [pitch:+2]true[/pitch]? Yes [volume:-3]and no[/volume], voxkit said.",
 )
 

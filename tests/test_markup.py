@@ -232,6 +232,16 @@ def test_pieces_cut_by_a_lexicon_keep_their_places() -> None:
         "x[0](y",
         "1 <2> 3",
         "[a\nb]",
+        "[Smith 2020] and [Volume 3]",
+        "[voice over the phone]",
+        "[pause for 2 seconds]",
+        "[rate of 3 in 5]",
+        "[noise level 5]",
+        "[accent on it]",
+        "[break point 2]",
+        "[laughter\nand applause]",
+        "<voice of reason>",
+        "[voice over",
     ],
 )
 def test_text_that_only_looks_like_markup_is_spoken(text: str) -> None:
@@ -265,6 +275,49 @@ def test_an_unknown_tag_is_reported_and_never_spoken(tag: str) -> None:
     assert sentence.startswith(tag) and sentence.endswith(".")
 
 
+@pytest.mark.parametrize(
+    ("tag", "instead"),
+    [
+        ("[rate=1.2]", "[rate:1.2]"),
+        ("[Rate = 1.2]", "[rate:1.2]"),
+        ("[rate 1.2]", "[rate:1.2]"),
+        ("[rate1.2]", "[rate:1.2]"),
+        ("[pause 500ms]", "[pause:500ms]"),
+        ("[pause : 1s]", "[pause:500ms]"),
+        ("[break 2 seconds]", "[pause:500ms]"),
+        ("[pitch -2st]", "[pitch:+2]"),
+        ("[volume +3 dB]", "[volume:-3]"),
+        ("[voice=ann]", "[voice:ann]"),
+        ("[sigh deeply]", "[sigh]"),
+        ("[laugh softly]", "[laughter]"),
+        ("[/rate 1.2]", "[/rate]"),
+        ("<break time=500ms>", "\\<"),
+        ("<break 500ms/>", "\\<"),
+        ("</prosody rate=slow>", "\\<"),
+    ],
+)
+def test_what_is_nearly_a_tag_is_reported_and_never_spoken(tag: str, instead: str) -> None:
+    assert spoken_text(parse(f"Well {tag}then.")) == "Well then."
+    (sentence,) = problems(parse(f"Well {tag}then."))
+    assert sentence.startswith(tag)
+    assert instead in sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "tag", "spoken"),
+    [
+        ("So [rate:1.2 fast.", "[rate:1.2", "So  fast."),
+        ("So [rate:1.2 fast.\nYes]", "[rate:1.2", "So  fast.\nYes]"),
+        ("So [pause:1s[sigh].", "[pause:1s", "So ."),
+        ("So [/rate", "[/rate", "So "),
+        ("So [breath [sigh]", "[breath", "So  "),
+    ],
+)
+def test_a_tag_that_nobody_closed_takes_no_words_with_it(text: str, tag: str, spoken: str) -> None:
+    assert _unknown(text) == [tag]
+    assert spoken_text(parse(text)) == spoken
+
+
 # ---- properties -------------------------------------------------------------------------------
 
 # (source, what is spoken of it)
@@ -292,6 +345,10 @@ FRAGMENTS = [
     ("[Xiao](/SH AW1/)", "Xiao"),
     ("[bad](/Q/)", "bad"),
     ("[link](https://a.b)", "link"),
+    ("[rate=2]", ""),
+    ("[pause 1s]", ""),
+    ("<break time=1s>", ""),
+    ("[rate of 3] ", "[rate of 3] "),
 ]
 
 

@@ -82,6 +82,24 @@ def test_licences_consents_and_parts_are_kept() -> None:
     assert mix.creation == {"how": "mix", "of": "ann(0.5)+bob(0.5)"}
 
 
+def test_a_mix_of_many_voices_with_much_to_say_of_them_fits_and_names_each() -> None:
+    names = [f"{'x' * 60}{n}" for n in range(16)]
+    parts = [
+        dataclasses.replace(
+            fake_engine.voice(name), consent=f"{name} agreed. " + "x" * 4_000, licence=f"L {name}"
+        )
+        for name in names
+    ]
+    mix = mixed([(part, 1 / 16) for part in parts], name="+".join(names))
+    for said in (mix.consent, mix.licence, mix.description, mix.creation["of"]):
+        assert all(name in str(said) for name in names)
+    assert mix.consent is not None
+    assert 19_000 < len(mix.consent) <= 20_000
+    assert mix.name.endswith("…")
+    again = mixed([(mix, 0.5), (parts[0], 0.5)], name="more")
+    assert names[0] in str(again.consent)
+
+
 def test_voices_of_two_models_cannot_be_mixed() -> None:
     other = dataclasses.replace(fake_engine.voice("bob"), made_by="other:1")
     with pytest.raises(VoiceError, match="voices of different models"):

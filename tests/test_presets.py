@@ -130,6 +130,21 @@ def test_an_unknown_style_is_answered_with_the_nearest_name(name: str) -> None:
         style_preset(name)
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("x = " + "[" * 9_999, "is not valid TOML"),
+        ("x = " + "9" * 9_999, "is not valid TOML"),
+        ("[style]\nrate = " + "9" * 400, "style.rate must be a smaller number"),
+    ],
+)
+def test_what_python_cannot_hold_is_no_preset(home: Path, line: str, says: str) -> None:
+    path = _style(home, STYLE.format(name="mine") + line)
+    with pytest.raises(VoxkitError, match=says) as caught:
+        style_preset("mine")
+    assert str(path) in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["", "../news", "/etc/passwd", "zzz" * 99])
 def test_a_name_is_never_a_path(name: str) -> None:
     with pytest.raises(VoxkitError, match="no style called"):

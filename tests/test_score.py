@@ -207,3 +207,10 @@ def test_a_hub_model_gets_its_marks_through_its_own_reading_of_text(
     frontend = BpeText(spec.text, tmp_path)
     pieces = parse("I [read](/R EH1 D/) it [breath].")
     assert words(write_script(pieces, frontend.prepare, frontend.marks)) == [says]
+
+
+@pytest.mark.parametrize("marked", ["[laughter]", "[pause:1s]", "[laughter] [nonsense]\n"])
+def test_a_text_of_markup_alone_is_told_so(marked: str) -> None:
+    with pytest.raises(TextError, match="the text holds only markup"):
+        native(marked)
+    assert words(hub("[laughter]", HUB)) == ["[laughter]"]

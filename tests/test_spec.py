@@ -196,7 +196,7 @@ def test_a_missing_file_says_that_the_folder_holds_no_model(tmp_path: Path) -> N
         read_spec(tmp_path / "config.json")
 
 
-@pytest.mark.parametrize("content", [b"{", b"", b"\xff\xfe{}", b"{'mel': 1}"])
+@pytest.mark.parametrize("content", [b"{", b"", b"\xff\xfe{}", b"{'mel': 1}", b"[" * 99_999])
 def test_a_file_that_is_not_json_says_so(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(SpecError, match=r"config.json is not valid JSON \("):

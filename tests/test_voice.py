@@ -119,6 +119,11 @@ def test_an_existing_voice_is_kept_unless_forced(saved: Path) -> None:
         ({"mel": np.zeros((80, 50))}, "float64"),
         ({"attributes": {"pitch_hz": float("nan")}}, "not a number"),
         ({"attributes": {"pitch_hz": "high"}}, "not a number"),
+        ({"attributes": {"pitch_hz": 10**400}}, "not a number"),
+        ({"attributes": {"pitch_hz": 0}}, "pitch_hz must be between 20 and 2000"),
+        ({"attributes": {"pitch_range_st": 1e308}}, "pitch_range_st must be between 0 and 60"),
+        ({"attributes": {"rate_phones_s": -3}}, "rate_phones_s must be between"),
+        ({"attributes": {"energy_db": 1e299}}, "energy_db must be between -200 and 60"),
         ({"name": ""}, "one line"),
         ({"name": "two\nlines"}, "one line"),
         ({"made_by": None}, "made_by must be text"),
@@ -132,6 +137,8 @@ def test_an_existing_voice_is_kept_unless_forced(saved: Path) -> None:
         ({"speaker": np.zeros(64, np.float32)}, "nothing but zeros"),
         ({"creation": {"how": ["a", "list"]}}, "neither text nor a number"),
         ({"creation": {"how": "\x1b[2J"}}, "control characters"),
+        ({"creation": {"how": 10**400}}, "neither text nor a number"),
+        ({"reference": Audio(np.zeros(24_000, np.float32), 24_000)}, "recording is silent"),
         ({"creation": {str(n): 1 for n in range(99)}}, "short table"),
         ({"attributes": {str(n): 1.0 for n in range(99)}}, "short table"),
     ],
@@ -219,6 +226,23 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda p: _edit_about(p, lambda a: a["attributes"].update(pitch_hz=float("inf"))),
         "not a number",
     ),
+    "huge pitch": (
+        lambda p: _edit_about(p, lambda a: a["attributes"].update(pitch_hz=10**400)),
+        "not a number",
+    ),
+    "huge fact": (
+        lambda p: _edit_about(p, lambda a: a["creation"].update(x=10**400)),
+        "neither text nor a number",
+    ),
+    "huge factor": (lambda p: _edit_about(p, lambda a: a.update(pitch_factor=10**400)), "between"),
+    "one sample a second": (
+        lambda p: _edit_about(p, lambda a: a.update(reference_rate=1)),
+        "sample rate",
+    ),
+    "short recording": (
+        lambda p: _edit_about(p, lambda a: a.update(reference_rate=500_000)),
+        "lasts 0.048 s",
+    ),
     "rate of nothing": (lambda p: _edit_about(p, lambda a: a.pop("reference_rate")), "reference"),
     "rate of zero": (lambda p: _edit_about(p, lambda a: a.update(reference_rate=0)), "sample rate"),
     "no mel": (lambda p: _edit(p, lambda h: h.pop("mel")), "mel is missing"),
@@ -252,6 +276,17 @@ def test_a_damaged_or_foreign_file_is_refused_in_one_sentence(saved: Path, damag
             read(saved)
         assert str(saved) in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seconds", [0.05, 61.0])
+def test_a_recording_that_nobody_can_have_cloned_from_is_refused(
+    tmp_path: Path, seconds: float
+) -> None:
+    path, kept = tmp_path / "ada.safetensors", np.full(round(8_000 * seconds), 0.5, np.float32)
+    save_voice(make_voice(reference=Audio(kept, 8_000)), path)
+    for read in (load_voice, voice_info):
+        with pytest.raises(VoiceError, match="its recording lasts"):
+            read(path)
 
 
 @pytest.mark.parametrize("read", [load_voice, voice_info])

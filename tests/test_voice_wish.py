@@ -79,6 +79,32 @@ def test_what_says_nothing_of_a_voice_is_refused(words: str) -> None:
     assert str(caught.value).count("\n") == 0
 
 
+@pytest.mark.parametrize(
+    ("words", "gave_way"),
+    [
+        ("an old man, a young woman", [("old", "young"), ("man", "woman")]),
+        ("a woman, deep and high", [("deep", "high")]),
+        ("a sad angry man", [("sad", "angry")]),
+        ("a grandmother, a young man", [("grandmother", "man” and “young")]),
+        ("an old man, deep, not young", []),
+    ],
+)
+def test_of_contradictions_the_later_is_meant_and_the_other_told(
+    words: str, gave_way: list[tuple[str, str]]
+) -> None:
+    told = [(phrase, f"gives way to “{winner}”") for phrase, winner in gave_way]
+    assert sorted(read_wish(words).gave_way) == sorted(told)
+
+
+def test_of_two_ages_the_later_is_meant() -> None:
+    assert read_wish("an old man, a young woman").traits == read_wish("a young woman").traits
+
+
+def test_two_moods_are_no_voice() -> None:
+    with pytest.raises(VoiceError, match="tells how a voice sounds"):
+        read_wish("sad, angry")
+
+
 def test_contradictions_and_heaps_of_words_stay_in_bounds() -> None:
     wish: Wish = read_wish("very very fast " * 20 + "old " * 20 + "a man")
     assert 0.4 <= wish.rate <= 2.5

@@ -8,6 +8,7 @@ import shutil
 import stat
 import struct
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -23,6 +24,8 @@ from voxkit.files import output_error, whole_file
 
 LOWEST_RATE, HIGHEST_RATE = 8_000, 192_000  # Hz, of files that voxkit writes
 LOWEST_READ, HIGHEST_READ = 1_000, 768_000  # and of those it reads; others are damaged
+_CANCELLED = 0.01  # share of the channels' energy that is left where they cancel each other
+_UNKNOWN_SIZE = 0x7FFF0000  # in a WAV header, this and more is of a stream without end
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +65,9 @@ class Audio:
 def read_audio(path: Path) -> Audio:
     """Read a sound file of any common format, rate and number of channels; channels are averaged.
 
-    Float files louder than full scale are scaled down to it.  Raises `AudioError` for a file that
-    is missing, empty, damaged, without sound in it, or holds NaN or infinite samples.
+    Of channels that cancel each other the loudest is taken.  Float files louder than full scale are
+    scaled down to it.  Raises `AudioError` for a file that is missing, empty, damaged, without
+    sound in it, at a rate that no recording has, or holds NaN or infinite samples.
     """
     blocks = list(_blocks(path))
     samples = np.concatenate([block.samples for block in blocks])
@@ -88,10 +92,15 @@ def _blocks(path: Path) -> Iterator[Audio]:
     empty = True
     try:
         with _opened(path) as file:
+            if not LOWEST_READ <= file.samplerate <= HIGHEST_READ:
+                raise AudioError(
+                    f"{path} says that it has {file.samplerate} Hz, which no recording has: "
+                    "export it again."
+                )
             # Not by `file.blocks()`, which fills up with stray memory where a damaged file ends.
             while len(frames := file.read(2**18, dtype="float32", always_2d=True)):
                 with np.errstate(invalid="ignore", over="ignore"):  # looked for in the next line
-                    samples = frames.mean(axis=1)
+                    samples = _mono(frames)
                 if not np.isfinite(samples).all():
                     raise AudioError(f"{path} holds samples that are not numbers: export it again.")
                 empty = False
@@ -107,6 +116,34 @@ def _blocks(path: Path) -> Iterator[Audio]:
         raise AudioError(f"{path} holds no sound (0 samples): record it again.")
 
 
+def _mono(frames: np.ndarray) -> np.ndarray:
+    """Average channels (S, C) → (S,); where they cancel each other, return the loudest."""
+    mean: np.ndarray = frames.mean(axis=1)
+    if frames.shape[1] == 1:
+        return mean
+    energies = np.square(frames, dtype=np.float64).sum(axis=0)
+    if np.square(mean, dtype=np.float64).sum() < _CANCELLED * energies.mean():
+        return frames[:, int(energies.argmax())]
+    return mean
+
+
+def breaks_off(path: Path) -> bool:
+    """Tell whether a WAV file ends before its header says; False for all that do not tell."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+        name, size, kind = struct.unpack("<4sI4s", head)
+        told = name == b"RIFF" and kind == b"WAVE" and size < _UNKNOWN_SIZE
+        return bool(told and size + 8 > path.stat().st_size)
+    except (OSError, struct.error):
+        return False
+
+
+def native_name(path: Path) -> str | bytes:
+    """Return a path as libsndfile takes it, which may be no text: file names are bytes."""
+    return str(path) if sys.platform == "win32" else os.fsencode(path)
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """Open a sound file to be read from its beginning to its end, by way of ffmpeg if need be."""
@@ -120,13 +157,13 @@ def _opened(path: Path) -> Iterator[Any]:
 
     with ExitStack() as stack:
         try:
-            file = Onward(path)
+            file = Onward(native_name(path))
         except soundfile.LibsndfileError:
             ffmpeg = shutil.which("ffmpeg")
             if ffmpeg is None:
                 raise
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="voxkit-")))
-            file = Onward(_decoded(path, folder / "decoded.wav", ffmpeg))
+            file = Onward(native_name(_decoded(path, folder / "decoded.wav", ffmpeg)))
         yield stack.enter_context(file)
 
 
@@ -248,7 +285,12 @@ class AudioWriter:
             kind = self._format
             with self._explained():
                 self._file = soundfile.SoundFile(
-                    self._part, "w", self.sample_rate, 1, kind.encoding, format=kind.container
+                    native_name(self._part),
+                    "w",
+                    self.sample_rate,
+                    1,
+                    kind.encoding,
+                    format=kind.container,
                 )
             stack.callback(self._abandon)
             for tag, value in self._tags.items():

@@ -228,8 +228,15 @@ def _load_native(
 
 
 def _shared(generator: Generator, network: Any, rows: int) -> Generator:
-    """Let so many requests of a new generator, which runs `network`, take their steps together."""
+    """Let so many requests of a new generator, which runs `network`, take their steps together.
+
+    On a GPU a request that is alone takes its steps in static memory.
+    """
     if not rows:
+        if network.transformer.norm.weight.is_cuda:
+            from voxkit.modules.alone import Alone
+
+            network.transformer = Alone(network.transformer)
         return generator
     from voxkit.modules.together import Together
     from voxkit.sharing import SharedGenerator

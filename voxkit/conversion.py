@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from voxkit.catalogue import home_folder
-from voxkit.download import misshapen
 from voxkit.errors import ModelError
+from voxkit.files import misshapen
 
 _MADE = "made.json"  # in a conversion: the folder it is of, and the bytes of each file
 _SOURCES = {".pt", ".onnx", ".json", ".yaml", ".safetensors"}

@@ -26,10 +26,9 @@ from voxkit.catalogue import OWN_SPEC, unreadable
 from voxkit.cosyvoice_front import BpeText, OnnxSpeaker, OnnxTokenizer
 from voxkit.cosyvoice_spec import BpeTextSpec, ConformerSpec, CosyVoiceSpec, UnetSpec
 from voxkit.cosyvoice_weights import Names, flow_names, hift_names, lm_names, read_weights
-from voxkit.download import misshapen
 from voxkit.errors import ModelError, OutputError
 from voxkit.families import read_spec
-from voxkit.files import whole_file
+from voxkit.files import misshapen, whole_file
 from voxkit.generator import wanted_sampling
 from voxkit.modules.encoded_flow import EncodedFlow, FlowDecoder, FlowState, grown_hop, hops
 from voxkit.modules.hift import Hift

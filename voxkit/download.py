@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import re
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from typing import Protocol
 
 from voxkit.catalogue import is_commit
 from voxkit.errors import ModelError
+from voxkit.files import misshapen
 
 _CHUNK = 1 << 20  # bytes checked at a time: small enough that Ctrl-C and the bar are prompt
 _ETAG = re.compile(r"[0-9A-Za-z_.-]{1,200}")
@@ -171,26 +170,6 @@ def damage(
         found = (git if len(expected) == 40 else sha256).hexdigest()
         if not found.startswith(expected):
             return f"has the checksum {found[:16]} instead of {expected[:16]}"
-    return None
-
-
-def misshapen(path: Path) -> str | None:
-    """Say what is wrong with a file of which no checksum is known, or None."""
-    if path.suffix == ".pt" and not zipfile.is_zipfile(path):
-        return "is cut short or holds no weights"
-    if path.suffix == ".json":
-        try:
-            json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            return "is cut short or no JSON"
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, "numpy"):
-                pass
-        except SafetensorError:
-            return "is cut short or holds no weights"
     return None
 
 

@@ -1,11 +1,13 @@
-"""Writes files so that they appear whole or not at all."""
+"""Writes files so that they appear whole or not at all, and tells those that are cut short."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import secrets
 import stat
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,3 +71,23 @@ def _check_free(path: Path, target: Path, *, force: bool) -> None:
         raise OutputError(f"{path} is not an ordinary file: use - to write to standard output.")
     if not force:
         raise OutputError(f"{path} already exists: use --force to replace it.")
+
+
+def misshapen(path: Path) -> str | None:
+    """Say what is wrong with a file of which no checksum is known, or None."""
+    if path.suffix == ".pt" and not zipfile.is_zipfile(path):
+        return "is cut short or holds no weights"
+    if path.suffix == ".json":
+        try:
+            json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            return "is cut short or no JSON"
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, "numpy"):
+                pass
+        except SafetensorError:
+            return "is cut short or holds no weights"
+    return None

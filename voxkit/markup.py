@@ -9,7 +9,9 @@
     \\[ \\] \\< \\> \\\\                 the character itself
 
 A tag is a name in brackets; "[1]" and "[see below]" are text.  Tags that mean nothing are reported
-and never spoken.  `HONOURED` says what each family of models does with what.
+and never spoken, and so is what is nearly a tag: [rate=1.2], [pause 500ms], [sigh deeply], <break
+time=500ms>, and [rate:1.2 that nobody closed.  `HONOURED` says what each family of models does with
+what.
 """
 
 from __future__ import annotations
@@ -123,17 +125,36 @@ HONOURED: tuple[Honoured, ...] = (
     Honoured("[breath] [laughter] [sigh] [cough] ...", "no", "yes", "yes"),
 )
 
+_SCOPED = {"rate": "rate", "pitch": "pitch_st", "volume": "energy_db", "voice": "voice"}
+_EXAMPLES = {"pause": "500ms", "break": "500ms"}
+_EXAMPLES |= {"rate": "1.2", "pitch": "+2", "volume": "-3", "voice": "ann"}
+# Longest first, so that no name hides another that goes on.
+_NAMES = "|".join(sorted((*EVENTS, *_ALIASES, *_EXAMPLES), key=len, reverse=True))
+_ELEMENTS = "break|prosody|emphasis|say-as|sub|phoneme|voice|speak|strong|laughter"
+# What ordinary text does not hold: a known name and what belongs to a tag.  The ends of the last
+# two are such that a text which arrives in pieces is read alike wherever it is cut.
+_NEARLY = rf"""\[(?i:
+      (?:{_NAMES})\s*[:=][^\[\]\n]*\]
+    | (?:{_NAMES})[+-]?\.?\d[^\[\]\n]*\]
+    | /(?:{_NAMES})(?![\w-])[^\[\]\n]*\]
+    | (?:pause|break)\s+\+?[\d.]*\d\s*(?:m?s|m?secs?|(?:milli)?seconds?|min|minutes?)?\s*\]
+    | (?:rate|pitch)\s+[+-]?[\d.]*\d\s*(?:%|x|st)?\s*\]
+    | volume\s+[+-][\d.]*\d\s*(?:db|%)?\s*\]
+    | (?:{"|".join((*EVENTS, *_ALIASES))})\s+[a-z]+ly\s*\]
+    | /?(?:{_NAMES})[:=][^\s\[\]]*+(?![^\[\]\n]*\])
+    | /?(?:{_NAMES})(?=[ \t]*(?:\[|\Z)))"""
 _MARK = re.compile(
-    r"""(?P<escape>\\[\[\]<>\\])
+    rf"""(?P<escape>\\[\[\]<>\\])
     | \[(?P<close>/?)(?P<name>[^\W\d_][\w-]*)(?::(?P<value>[^\[\]\n]*))?\]
     | \[(?P<words>[^\[\]\\\n]+)\](?=\()
+    | (?P<nearly>{_NEARLY})
     | <(?P<end>/?)(?P<element>[A-Za-z][\w-]*)(?:\s+[\w:-]+\s*=\s*(?:"[^"<>]*"|'[^'<>]*'))*\s*/?>
+    | (?P<loose></?(?i:(?:{_ELEMENTS})\s+[\w:-]+\s*=|break\s*[\d.])[^<>\n]*>)
     | (?P<control><\|[^<>|\n]*\|>)""",
     re.VERBOSE,
 )
 _SAID = re.compile(r"\(([^()\n]*)\)")
 _LINK = re.compile(r"(?i)(?:[a-z][a-z\d+.-]*://|www\.|mailto:|#|\.{0,2}/)")
-_SCOPED = {"rate": "rate", "pitch": "pitch_st", "volume": "energy_db", "voice": "voice"}
 _SPANS = {"strong": ("emphasis", "strong"), "laughter": ("laughing", True)}
 
 
@@ -208,6 +229,10 @@ class _Inline:
                 self.buffer.append(match["escape"][1])
             elif match["words"] is not None or self._is_plain_name(match):
                 at = self._said(match)
+            elif match["nearly"]:
+                self._unknown(match, f"write it as in {_example(match['nearly'])}")
+            elif match["loose"]:
+                self._unknown(match, "voxkit knows no such tag; write \\< for a sign that is text")
             elif match["control"]:
                 self._unknown(match, "such marks are for models, not for texts")
             elif match["element"]:
@@ -306,8 +331,7 @@ class _Inline:
         read = {"rate": rate, "pitch": pitch_st, "volume": energy_db, "voice": _voice}[name]
         number = read(value or "")
         if number is None:
-            example = {"rate": "1.2", "pitch": "+2", "volume": "-3", "voice": "ann"}[name]
-            self._unknown(match, f"write it as in [{name}:{example}]")
+            self._unknown(match, f"write it as in [{name}:{_EXAMPLES[name]}]")
             return
         self._flush(match.start())
         if name == "voice":  # a new speaker takes over from the last, as in a dialogue
@@ -332,6 +356,16 @@ class _Inline:
             values.pop()
         else:
             values.append(value)
+
+
+def _example(near: str) -> str:
+    """Return how a tag is written that was nearly one."""
+    name = re.match(_NAMES, near.lstrip("[/").lower())
+    assert name is not None  # by the pattern that found it
+    known = "pause" if name[0] == "break" else _ALIASES.get(name[0], name[0])
+    if near.startswith("[/"):
+        return f"[/{known}]"
+    return f"[{known}:{_EXAMPLES[known]}]" if known in _EXAMPLES else f"[{known}]"
 
 
 def duration_ms(text: str) -> float | None:

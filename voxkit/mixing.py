@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from voxkit.errors import VoiceError
-from voxkit.voice import Voice
+from voxkit.voice import MOST_NAME, MOST_TEXT, Voice
 
 Weighted = tuple[Voice, float]
 _PART = re.compile(r"\s*(?P<name>\w[\w-]*)\s*(?:\((?P<weight>[^()]*)\))?\s*")
@@ -66,7 +66,7 @@ def mixed(parts: Sequence[Weighted], *, name: str) -> Voice:
     of = "+".join(f"{voice.name}({weight:.3g})" for voice, weight in parts)
     languages = {voice.language for voice, _ in parts}
     return Voice(
-        name=name,
+        name=_cut(name, MOST_NAME),
         made_by=heaviest.made_by,
         transcript=heaviest.transcript,
         attributes={
@@ -97,6 +97,14 @@ def _mean(key: str, values: Sequence[float], weights: np.ndarray) -> float:
 
 
 def _joined(parts: Sequence[Weighted], say: Callable[[Voice], str | None]) -> str | None:
-    """Name what applies to several voices, each once."""
+    """Name what applies to several voices, each once, and as much of each as there is room for."""
     said = dict.fromkeys(words for voice, _ in parts if (words := say(voice)))
-    return "; ".join(said) or None
+    room = MOST_TEXT // max(1, len(said)) - len("; ")
+    if sum(len(words) + len("; ") for words in said) <= MOST_TEXT:
+        room = MOST_TEXT
+    return "; ".join(_cut(words, room) for words in said) or None
+
+
+def _cut(words: str, most: int) -> str:
+    """Return no more than so many characters, and a mark where some are missing."""
+    return words if len(words) <= most else words[: most - 1] + "…"

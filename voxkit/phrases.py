@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from voxkit.style import FIELDS, LIMITS, NEUTRAL, clip
@@ -29,6 +29,7 @@ class Claim:
     sets: Mapping[str, Any]
     colours: Mapping[str, Any]  # apply only where nothing else is said
     exact: bool  # a number was given
+    softens: str = ""  # "not too fast": the effect of which there shall be less
 
 
 @dataclass
@@ -76,7 +77,32 @@ def read(description: str) -> tuple[tuple[Claim, ...], tuple[tuple[int, str], ..
             else:
                 claims.append(claim)
         ignored += _phrases(items, lost, kept, description)
-    return tuple(sorted(claims, key=lambda c: c.start)), tuple(ignored)
+    return _settled(sorted(claims, key=lambda c: c.start)), tuple(ignored)
+
+
+def _settled(claims: list[Claim]) -> tuple[Claim, ...]:
+    """Let a claim that softens another mean what it does beside that one.
+
+    "Not too fast, not too slow" is the normal rate, and "sad, but not too sad" a bit sad.
+    """
+    for j, later in enumerate(claims):
+        for i, earlier in enumerate(claims[:j] if later.softens else []):
+            if earlier.softens:
+                normal = {n: getattr(NEUTRAL, n) for n in _opposed(earlier.sets, claims[j].sets)}
+                claims[i] = replace(earlier, sets={**earlier.sets, **normal})
+                claims[j] = replace(claims[j], sets={**claims[j].sets, **normal})
+                continue
+            mood = lexicon().effects[later.softens].sets
+            if mood.get("emotion") and mood["emotion"] == earlier.sets.get("emotion"):
+                claims[j] = replace(claims[j], sets=_scale(mood, 0.5))
+    return tuple(claims)
+
+
+def _opposed(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Name the quantities that two claims want on different sides of normal."""
+    shared = [name for name in one if name in other and name in LIMITS]
+    off = {n: (one[n] - getattr(NEUTRAL, n), other[n] - getattr(NEUTRAL, n)) for n in shared}
+    return [name for name, (a, b) in off.items() if a * b < 0]
 
 
 class _Clause:
@@ -341,7 +367,8 @@ def _claim(draft: _Draft, items: list[Item], text: str) -> Claim | None:
             sets = _scale({**effect.colours, **effect.sets}, 0.5)
         else:
             sets = _neutral(effect)
-        return Claim(phrase, start, sets, {}, False)
+        softens = draft.effect if draft.negated and not draft.less else ""
+        return Claim(phrase, start, sets, {}, False, softens)
     if draft.negated:
         return Claim(phrase, start, _neutral(effect), {}, False)
     factor = min(draft.factor or 1.0, 2.0)

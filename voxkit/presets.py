@@ -184,7 +184,7 @@ def _read(path: Path, required: Mapping[str, type], optional: Mapping[str, type]
     """Read one preset file whose `name` is its file name."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # a number or a nest too large for Python too
         raise VoxkitError(f"{path} is not valid TOML: {error}.") from None
     except OSError as error:
         raise VoxkitError(f"{path} cannot be read: {error.strerror or error}.") from None
@@ -221,6 +221,8 @@ def _typed(value: Any, wanted: type, where: str) -> Any:
     given = type(value)
     if wanted is float and given is int and abs(value) < 2**53:
         return float(value)
+    if wanted is float and given is int:
+        raise VoxkitError(f"{where} must be a smaller number.")
     if given is not wanted:
         got = _TYPES.get(given, "something else")
         raise VoxkitError(f"{where} must be {_TYPES[wanted]}, not {got}.")

@@ -47,6 +47,9 @@ def write_script(
     for piece in pieces:
         parts.add(piece)
     stretches = _joined(parts.stretches)
+    said = any(stretch.text.strip() for stretch in stretches)
+    if not said and not all(isinstance(piece, Spoken) for piece in pieces):
+        raise TextError("There is nothing to say: the text holds only markup; add some words.")
     if len(stretches) == 1 and stretches[0].is_plain:
         return dataclasses.replace(prepare(stretches[0].text), notes=_notes(pieces, parts))
     sentences: list[Sentence] = []
@@ -61,8 +64,6 @@ def write_script(
         else:
             sentences[-1] = _passed_on(sentences[-1], stretch)
     if not sentences:
-        if not any(stretch.text.strip() for stretch in stretches):
-            raise TextError("There is nothing to say: the text holds only markup; add some words.")
         return prepare("".join(stretch.text for stretch in stretches))  # says why there is none
     return Script(tuple(sentences), tuple(unsaid), lead_ms, _notes(pieces, parts))
 

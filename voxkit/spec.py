@@ -231,7 +231,7 @@ def read_json(path: Path) -> Any:
         return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_twins)
     except FileNotFoundError:
         raise SpecError(f"{path} is missing: this folder holds no voxkit model.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SpecError(f"{path} is not valid JSON ({error}).") from None
 
 

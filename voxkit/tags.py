@@ -6,7 +6,7 @@ import struct
 from pathlib import Path
 from typing import BinaryIO
 
-from voxkit.audio import check_readable
+from voxkit.audio import check_readable, native_name
 from voxkit.errors import AudioError
 
 _MOST_BYTES = 2**20  # of one comment
@@ -18,7 +18,7 @@ def read_comment(path: Path) -> str | None:
 
     check_readable(path)
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(native_name(path)) as file:
             container, comment = file.format, file.comment
     except soundfile.LibsndfileError:
         raise AudioError(f"{path} cannot be read as sound: it is damaged or no sound.") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ SUFFIX = ".safetensors"
 _VERSION = "1"  # of the layout below; raised when an older voxkit could no longer read the files
 _MAX_BYTES = 32 * 2**20  # sixty times a ten-second voice; a larger file is not a voice
 _MAX_HEADER_BYTES = 2**20
-_MAX_TEXT = 20_000  # characters of one text entry
+MOST_TEXT, MOST_NAME = 20_000, 200  # characters of one text entry, and of a name
 _MAX_ENTRIES = 64  # attributes, and things told of how a voice was made
 _MEL_RANGE, _SPEAKER_RANGE = (-40.0, 20.0), (-1e3, 1e3)  # of any model; beyond is no sound
 _FACTORS = (0.25, 4.0)  # of pitch and rate
@@ -74,8 +75,8 @@ class About:
             elif not (value is None and entry.default is None):
                 _check_text(entry.name, value)
         for name, line in (("name", self.name), ("made_by", self.made_by)):
-            if not 1 <= len(line) <= 200 or not line.isprintable():
-                raise ValueError(f"{name} must be one line of at most 200 characters")
+            if not 1 <= len(line) <= MOST_NAME or not line.isprintable():
+                raise ValueError(f"{name} must be one line of at most {MOST_NAME} characters")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -277,11 +278,11 @@ def _read_header(file: BinaryIO, path: Path) -> _Header:
             raise ValueError(f"{missing[0]} is missing")
         if (rate is None) != ("reference" not in shapes):
             raise ValueError("reference and reference_rate do not come together")
-        if rate is not None:
-            _check_length(shapes["reference"][0] / rate)
         length = sum(math.prod(s) * (2 if n == "reference" else 4) for n, s in shapes.items())
         if 8 + size + length != path.stat().st_size:
             raise ValueError("it is longer or shorter than it says")
+        if rate is not None:
+            _check_length(shapes["reference"][0] / rate)
     except (ValueError, RecursionError) as error:
         raise _damaged(path, str(error)) from None
     return _Header(about, rate, shapes)
@@ -322,8 +323,8 @@ def _check_length(reference_s: float) -> None:
 
 def _check_text(name: str, value: Any) -> None:
     """Raise `ValueError` unless `value` is text that a terminal can be trusted with."""
-    if not isinstance(value, str) or len(value) > _MAX_TEXT:
-        raise ValueError(f"{name} must be text of at most {_MAX_TEXT} characters")
+    if not isinstance(value, str) or len(value) > MOST_TEXT:
+        raise ValueError(f"{name} must be text of at most {MOST_TEXT} characters")
     if not all(c.isprintable() or c in "\n\t" for c in value):
         raise ValueError(f"{name} holds control characters")
 
@@ -355,7 +356,7 @@ def _check_creation(value: Any) -> None:
 
 def _is_number(value: Any) -> bool:
     """Tell a finite number from everything else; a whole one must be such as a float can hold."""
-    return type(value) in (int, float) and -1e300 < value < 1e300
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 def _damaged(path: Path, why: str) -> VoiceError:

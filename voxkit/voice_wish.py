@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from voxkit import phrases
 from voxkit.errors import VoiceError
 from voxkit.instruct import understand
 from voxkit.voice_space import Gender
@@ -56,6 +57,7 @@ _OF_A_VOICE |= {"warm": "mellow", "soft": "airy"}
 _BY_WORD = {word.strip(): mark for mark in _MARKS for word in mark.words.split(",")}
 _HERTZ = re.compile(r"(?:at\s+|about\s+|around\s+)?(\d{2,4}(?:\.\d+)?)\s*(?:hz|hertz)\b", re.I)
 _LONGEST = 2_000  # characters
+_MANNERS = ("emotion", "voicing", "role", "dialect")  # what belongs to a style and to no voice
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,11 @@ class Wish:
     styles: tuple[str, ...]  # understood, but a way of speaking and no voice
     ignored: tuple[str, ...]
 
+    @property
+    def gave_way(self) -> tuple[tuple[str, str], ...]:
+        """Phrases that later ones contradict, and what is said of that."""
+        return tuple(told for told in self.understood if "gives way to" in told[1])
+
 
 def read_wish(words: str) -> Wish:
     """Read a description, English or Chinese.  Raises `VoiceError` if nothing was understood."""
@@ -80,14 +87,14 @@ def read_wish(words: str) -> Wish:
     if not words or len(words) > _LONGEST:
         raise VoiceError('Say in a few words who speaks, such as "an old man, deep and slow".')
     hertz = _HERTZ.search(words)
-    style = understand(_as_a_voice(_HERTZ.sub(" ", words)))
+    plain = _as_a_voice(_HERTZ.sub(" ", words))
+    style = understand(plain)
     reading = _Reading()
     for phrase in style.ignored:
         reading.take(phrase)
+    reading.settle()
     settings = style.settings()
-    styles = [
-        f"{n} {settings[n]}" for n in ("emotion", "voicing", "role", "dialect") if n in settings
-    ]
+    styles = [f"{n} {settings[n]}" for n in _MANNERS if n in settings]
     if "energy_db" in settings:
         reading.add(
             {"energy_db": settings["energy_db"] / 6, "brightness_db": settings["energy_db"] / 12}
@@ -111,7 +118,10 @@ def read_wish(words: str) -> Wish:
         styles=tuple(styles),
         ignored=tuple(reading.ignored),
     )
-    if len(wish.understood) == len(wish.styles):
+    claims, _ = phrases.read(plain)
+    if all(claim.sets.keys() & set(_MANNERS) for claim in claims) and not (
+        hertz or reading.understood
+    ):
         raise VoiceError(
             f"Nothing in {words[:80]!r} tells how a voice sounds: say for example who speaks (an "
             "old woman), how high or deep, how fast, how hoarse or clear."
@@ -133,6 +143,7 @@ class _Reading:
         self.traits: dict[str, float] = {}
         self.rate = self.formants = 1.0
         self.pitch_hz: float | None = None
+        self.said: list[tuple[Mark, float, str]] = []  # with its strength and its phrase
         self.understood: list[tuple[str, str]] = []
         self.ignored: list[str] = []
 
@@ -153,21 +164,42 @@ class _Reading:
                 elif kind == "not":
                     strength, start = -0.5 * strength, start or item.start
                 elif mark is not None:
-                    self._apply(
-                        mark, strength, phrase[item.start if start is None else start : item.end]
-                    )
+                    said = phrase[item.start if start is None else start : item.end]
+                    self.said.append((mark, strength, said))
                     strength, start = 1.0, None
                 elif kind in ("unknown", "speaker", "effect"):
                     self.ignored.append(text)
 
-    def _apply(self, mark: Mark, strength: float, phrase: str) -> None:
-        if mark.gender and strength < 0:
-            self.gender = "male" if mark.gender == "female" else "female"
-        elif mark.gender:
-            self.gender = mark.gender
+    def settle(self) -> None:
+        """Apply all marks; of two genders or ages the later is meant."""
+        for i, (mark, strength, phrase) in enumerate(self.said):
+            later = self.said[i + 1 :]
+            gender, age = _gender(mark, strength), _age(mark, strength)
+            over = [p for m, s, p in later if gender and _gender(m, s) not in (None, gender)]
+            older = [p for m, s, p in later if age and _age(m, s) not in (None, age)]
+            self.gender = gender or self.gender
+            if not older:
+                self._apply(mark, strength)
+            lost = " and ".join(f"“{p}”" for p in dict.fromkeys(over[-1:] + older[-1:]))
+            effect = f"gives way to {lost}" if lost else mark.words.split(",")[0]
+            self.understood.append((phrase, effect))
+
+    def _apply(self, mark: Mark, strength: float) -> None:
         if strength > 0:
             self.rate *= mark.rate**strength
             self.formants = max(self.formants, mark.formants)
             self.pitch_hz = mark.pitch_hz or self.pitch_hz
         self.add({name: strength * value for name, value in mark.traits.items()})
-        self.understood.append((phrase, mark.words.split(",")[0]))
+
+
+def _gender(mark: Mark, strength: float) -> Gender | None:
+    """Return the gender that a mark tells of; that of "not a man" is the other one."""
+    if mark.gender is None or strength > 0:
+        return mark.gender
+    return "male" if mark.gender == "female" else "female"
+
+
+def _age(mark: Mark, strength: float) -> str | None:
+    """Return the age that a mark tells of, if any."""
+    known = {id(_OLD): "old", id(_YOUNG): "young"}
+    return known.get(id(mark.traits)) if strength > 0 else None

@@ -15,7 +15,8 @@ from voxkit.style import LIMITS
 
 _CJK = "\u3400-\u9fff\uf900-\ufaff"
 _TOKEN = re.compile(
-    rf"(?P<number>(?<![\w.])[+\-−]?\d+(?:\.\d+)?)|(?P<han>[{_CJK}])"
+    r"(?P<code>(?<![\w.])\d[\d.]*[A-Za-z]+[+\-−]?\d[\d.]*)"  # 1e9, which is no number here
+    rf"|(?P<number>(?<![\w.])[+\-−]?\d+(?:\.\d+)?)|(?P<han>[{_CJK}])"
     rf"|(?P<word>[^\W\d_{_CJK}]+(?:['’][^\W\d_{_CJK}]+)*)|(?P<late>\d+(?:\.\d+)?)|(?P<mark>\S)"
 )
 _BREAKS = frozenset(",;.!?，。；！？…")

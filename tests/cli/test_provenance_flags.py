@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -77,7 +78,34 @@ def test_a_file_may_tell_nothing_but_that_it_is_synthetic(vox: Vox) -> None:
     assert b"synthetic speech" in data
     assert b"anna" not in data
     result = vox("verify", "a.wav")
-    assert (result.status, "carries no record" in result.err) == (1, True)
+    assert (result.status, result.out) == (0, "a.wav: synthetic speech\n")
+    assert verified(vox, "a.wav") == {"about": "synthetic speech", "comment": "synthetic speech"}
+    again = vox("speak", "--replay", "a.wav", "-o", "b.wav", stdin=b"")
+    assert (again.status, "a.wav holds no record to replay" in again.err) == (1, True)
+
+
+def test_a_conversion_tells_what_it_was_made_of_and_cannot_be_replayed(
+    vox: Vox, reference: Path
+) -> None:
+    vox("convert", str(reference), "-v", "bert", "-o", "a.wav", "--seed", "7")
+    out = vox("verify", "a.wav").out
+    for part in ("Synthetic speech: reference.wav", "voxkit-en, revision 1", "bert (", "seed 7"):
+        assert part in out
+    again = vox("speak", "--replay", "a.wav", "-o", "b.wav", stdin=b"")
+    assert (again.status, "`voxkit convert` needs again" in again.err) == (1, True)
+    assert not Path("b.wav").exists()
+
+
+def test_a_record_takes_no_hold_of_the_terminal(vox: Vox, monkeypatch: pytest.MonkeyPatch) -> None:
+    vox("speak", "Hello.", "-o", "a.wav")
+    record = json.loads(voxkit.provenance.read_comment(Path("a.wav")) or "")
+    for comment in (
+        json.dumps(record | {"text": "a\x1b[31mb\x9b2J"}),
+        "Synthetic speech: a\x1b[31mb\x9b2J",
+    ):
+        monkeypatch.setattr(voxkit.provenance, "read_comment", lambda _, text=comment: text)
+        result = vox("verify", "a.wav")
+        assert (result.status, "a?[31mb?2J" in result.out) == (0, True)
 
 
 def test_a_long_text_is_told_by_its_digest_alone(vox: Vox) -> None:
@@ -107,6 +135,58 @@ def test_a_voice_that_changed_or_is_gone_is_refused(vox: Vox, library: Path) -> 
     (library / "carl.safetensors").unlink()
     gone = vox("speak", "--replay", "a.wav", "-o", "b.wav", stdin=b"")
     assert (gone.status, "spoken by 'carl', who is not here" in gone.err) == (1, True)
+
+
+def test_a_voice_with_other_resonances_is_another(vox: Vox, library: Path) -> None:
+    library.mkdir(parents=True)
+    carl = voice("carl", 200.0)
+    save_voice(carl, library / "carl.safetensors")
+    vox("speak", "Hello.", "-o", "a.wav", "-v", "carl")
+    changed = dataclasses.replace(carl, formant_factor=1.2)
+    save_voice(changed, library / "carl.safetensors", force=True)
+    result = vox("speak", "--replay", "a.wav", "-o", "b.wav", stdin=b"")
+    assert (result.status, "'carl' is not the one that speaks" in result.err) == (1, True)
+
+
+@pytest.mark.parametrize("model", ["evil/repo", "/tmp", "work", ".."])
+def test_a_record_has_no_unknown_model_fetched_and_no_folder_read(
+    vox: Vox, checkpoint: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model: str
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    vox("speak", "Hello.", "-o", "a.wav")
+    Path("work").mkdir()
+    record = json.loads(voxkit.provenance.read_comment(Path("a.wav")) or "")
+    told = json.dumps(record | {"model": model})
+    monkeypatch.setattr(voxkit.provenance, "read_comment", lambda _: told)
+    checkpoint.loads.clear()
+    result = vox("speak", "--replay", "a.wav", "-o", "b.wav", stdin=b"")
+    assert (result.status, result.err.count("\n")) == (1, 1)
+    assert f"give --model {model} to fetch it" in result.err
+    assert not checkpoint.loads
+    vox("speak", "--replay", "a.wav", "-o", "b.wav", "--model", "my/own", stdin=b"")
+    assert [loaded[0] for loaded in checkpoint.loads] == ["my/own"]
+
+
+def test_a_record_may_name_a_model_that_voxkit_knows(
+    vox: Vox, checkpoint: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vox("speak", "Hello.", "-o", "a.wav")
+    record = json.loads(voxkit.provenance.read_comment(Path("a.wav")) or "")
+    told = json.dumps(record | {"model": "cosyvoice2"})
+    monkeypatch.setattr(voxkit.provenance, "read_comment", lambda _: told)
+    vox("speak", "--replay", "a.wav", "-o", "b.wav", stdin=b"")
+    assert checkpoint.loads[-1][0] == "cosyvoice2"
+
+
+def test_a_record_opens_no_voice_files(vox: Vox, monkeypatch: pytest.MonkeyPatch) -> None:
+    vox("speak", "Hello.", "-o", "a.wav", "-v", "bert")
+    vox("voices", "export", "bert", "-o", "x.safetensors")
+    record = json.loads(voxkit.provenance.read_comment(Path("a.wav")) or "")
+    name = "./x.safetensors"
+    told = json.dumps(record | {"voice": name, "voices": {name: record["voices"]["bert"]}})
+    monkeypatch.setattr(voxkit.provenance, "read_comment", lambda _: told)
+    result = vox("speak", "--replay", "a.wav", "-o", "b.wav", stdin=b"")
+    assert (result.status, "who is not here" in result.err) == (1, True)
 
 
 def test_a_cloned_voice_is_given_again(vox: Vox, reference: Path) -> None:
@@ -164,8 +244,33 @@ def test_a_damaged_record_is_named(vox: Vox, monkeypatch: pytest.MonkeyPatch) ->
         ("text", 5),
         ("format", 99),
         ("lexicon", {"a": "/QQ/"}),
+        ("lexicon", {"a": 5}),
+        ("voices", record["voices"] | {"bert": 5}),
+        ("voices", record["voices"] | {"../../x": "y"}),
+        ("options", record["options"] | {"seed": None}),
+        ("options", record["options"] | {"seed": True}),
+        ("options", record["options"] | {"speed": 10**400}),
+        ("options", record["options"] | {"steps": 2.5}),
+        ("style", {"rate": 10**400}),
+        ("style", {"nonsense": 1}),
+        ("style", {"said": [["rate"]]}),
+        ("style", {"words": "\x1b[2J"}),
+        ("loading", {"dtype": "zzz"}),
+        ("loading", {"compat": 1}),
+        ("sample_rate", -5),
+        ("sample_rate", True),
+        ("sample_rate", 10**30),
+        ("format", True),
+        ("model", "voxkit-en\x1b[31m"),
+        ("voxkit", "0\x1b[31m"),
+        ("text", "\ud800"),
+        ("text_sha256", "x"),
     ):
         broken = json.dumps(record | {name: value})
         monkeypatch.setattr(voxkit.provenance, "read_comment", lambda _, text=broken: text)
-        result = vox("verify", "a.wav")
-        assert (result.status, result.err.count("\n")) == (1, 1), name
+        for words in (("verify", "a.wav"), ("speak", "--replay", "a.wav", "-o", "b.wav")):
+            result = vox(*words, stdin=b"")
+            assert (result.status, result.err.count("\n")) == (1, 1), (name, value)
+    for broken in ('{"about":"synthetic speech","x":' + "[" * 9999, whole[:-5]):
+        monkeypatch.setattr(voxkit.provenance, "read_comment", lambda _, text=broken: text)
+        assert "is damaged" in vox("verify", "a.wav").err

@@ -329,8 +329,9 @@ def test_a_recipe_that_is_not_there_is_one_sentence(place: Place) -> None:
 
 
 def test_a_recipe_that_is_no_toml_is_one_sentence(place: Place) -> None:
-    Path(place.recipe("speaker")).write_text("[loop\n")
-    assert "speaker.toml is not valid TOML" in failed(place.train("speaker"))
+    for text in ("[loop\n", "x = " + "9" * 9_999):
+        Path(place.recipe("speaker")).write_text(text)
+        assert "speaker.toml is not valid TOML" in failed(place.train("speaker"))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -70,11 +71,23 @@ def test_a_consent_file_is_recorded_with_its_words(
     assert "\n" not in str(load_voice(library / "eve.safetensors").consent)
 
 
-@pytest.mark.parametrize(("file", "says"), [("none.txt", "not a file"), ("empty.txt", "is empty")])
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        ("none.txt", "not a file"),
+        ("empty.txt", "is empty"),
+        ("nul.bin", "is empty"),
+        ("unreadable.txt", "no words that can be read"),
+        ("huge.bin", "larger than 10 MB"),
+    ],
+)
 def test_a_consent_that_says_nothing_is_refused(
     vox: Vox, reference: Path, library: Path, checkpoint: Any, file: str, says: str
 ) -> None:
     Path("empty.txt").write_text(" \n", encoding="utf-8")
+    Path("nul.bin").write_bytes(bytes(99))
+    Path("unreadable.txt").write_text("\x01\x02\u200b", encoding="utf-8")
+    Path("huge.bin").write_bytes(b"I agree. " * 1_200_000)
     one_sentence(vox("clone", str(reference), "--name", "ada", "--consent", file), says)
     assert not checkpoint.loads
 
@@ -149,6 +162,53 @@ def test_check_reports_in_words_and_as_json(vox: Vox, reference: Path, library: 
     assert report["speech_s"] > 3
     assert report["advice"] == []
     assert not library.exists()
+
+
+def test_a_recording_that_was_copied_in_part_is_used_with_a_warning(
+    vox: Vox, reference: Path
+) -> None:
+    data = reference.read_bytes()
+    Path("cut.wav").write_bytes(data[: len(data) * 3 // 4])
+    for words in (
+        ("voices", "check", "cut.wav"),
+        ("clone", "cut.wav", "--name", "ada", "--i-have-rights"),
+        ("convert", "cut.wav", "-o", "b.wav"),
+        ("speak", "Hi.", "--ref-audio", "cut.wav", "-o", "a.wav"),
+    ):
+        result = vox(*words)
+        assert (result.status, "cut.wav breaks off before its end" in result.err) == (0, True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("voices", "check", "REF"),
+        ("voices", "describe", "REF"),
+        ("clone", "REF", "--name", "ada", "--i-have-rights"),
+        ("convert", "REF", "-o", "b.wav"),
+        ("speak", "Hi.", "--ref-audio", "REF", "-o", "a.wav"),
+    ],
+)
+def test_a_recording_at_a_rate_that_cannot_be_is_one_sentence(
+    vox: Vox, reference: Path, checkpoint: Any, words: tuple[str, ...]
+) -> None:
+    data = bytearray(reference.read_bytes())
+    data[24:28] = (1).to_bytes(4, "little")
+    Path("slow.wav").write_bytes(data)
+    result = vox(*("slow.wav" if word == "REF" else word for word in words))
+    one_sentence(result, "slow.wav says that it has 1 Hz")
+    assert not checkpoint.loads
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are text there")
+def test_a_file_name_that_is_no_text_is_taken(vox: Vox, reference: Path, library: Path) -> None:
+    name = os.fsdecode(b"b\xffd.wav")
+    shutil.copy(reference, name)
+    assert vox("voices", "check", name).status == 0
+    assert vox("clone", name, "--name", "ada", "--i-have-rights").status == 0
+    assert vox("speak", "Hi.", "--ref-audio", name, "-o", "a.wav").status == 0
+    assert vox("convert", name, "-o", os.fsdecode(b"o\xff.wav")).status == 0
+    assert "b?d.wav converted" in vox("verify", os.fsdecode(b"o\xff.wav")).out
 
 
 # ---- the library ------------------------------------------------------------------------------
@@ -278,6 +338,12 @@ def test_what_cannot_be_designed_is_said_before_the_model_is_loaded(
 ) -> None:
     one_sentence(vox("design", *words), says)
     assert not checkpoint.loads
+
+
+def test_words_that_contradict_others_are_told(vox: Vox) -> None:
+    err = vox("design", "an old man, a deep woman, high", "--name", "x").err
+    assert "Warning: “man” gives way to “woman”.\n" in err
+    assert "Warning: “deep” gives way to “high”.\n" in err
 
 
 def test_a_space_of_another_model_is_refused(vox: Vox) -> None:

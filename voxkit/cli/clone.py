@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from voxkit.examination import Report
 
 LONGEST_S = 600.0  # of a recording that is looked at
+_MOST_CONSENT_BYTES = 10_000_000
 _LONGEST_NOTE = 4_000  # characters of a consent file that are kept word for word
 
 _Recordings = Annotated[
@@ -182,9 +183,18 @@ def read_recordings(paths: list[Path], out: Output) -> Iterator[tuple[str, Audio
             if seconds >= LONGEST_S:
                 break
         label = _printable(path.name)
+        warn_of_end(path, out)
         if seconds >= LONGEST_S:
             out.note(f"{label} is long: the first {seconds / 60:.0f} minutes are looked at.")
         yield label, Audio(np.concatenate([b.samples for b in blocks]), blocks[0].sample_rate)
+
+
+def warn_of_end(path: Path, out: Output) -> None:
+    """Say that a recording was copied only in part, where its header tells."""
+    from voxkit.audio import breaks_off
+
+    if breaks_off(path):
+        out.warn(f"{_printable(path.name)} breaks off before its end: what is there is used.")
 
 
 def _listener(engine: Engine) -> Any:
@@ -238,20 +248,30 @@ def _consent(file: Path | None, stated: bool, name: str, out: Output) -> str:
 def _consent_of(file: Path) -> str:
     """Return a consent file's name and hash, and its words if it is a short text."""
     try:
-        data = file.read_bytes() if file.is_file() else None
+        data = _start_of(file) if file.is_file() else None
     except OSError as error:
         raise VoiceError(f"{file} cannot be read: {error.strerror or error}.") from None
     if data is None:
         raise VoiceError(f"The consent {file} is not a file: check the path.")
-    if not data.strip():
+    if len(data) > _MOST_CONSENT_BYTES:
+        raise VoiceError(f"The consent {file} is larger than 10 MB: give a text or a scan.")
+    if not data.strip(b"\0 \t\r\n\v\f"):
         raise VoiceError(f"The consent {file} is empty: it must say what the speaker agreed to.")
     record = f"{_today()}: {_printable(file.name)}, sha256 {hashlib.sha256(data).hexdigest()}"
     try:
-        words = data.decode("utf-8-sig").strip()
+        words = data.decode("utf-8-sig").strip()[:_LONGEST_NOTE]
     except UnicodeDecodeError:
         return record
     clean = "".join(c if c.isprintable() or c == "\n" else " " for c in words)
-    return f"{record}\n{clean[:_LONGEST_NOTE]}"
+    if not clean.strip():
+        raise VoiceError(f"The consent {file} holds no words that can be read: give another file.")
+    return f"{record}\n{clean}"
+
+
+def _start_of(file: Path) -> bytes:
+    """Read a file, or of one that is too large no more than shows that."""
+    with file.open("rb") as source:
+        return source.read(_MOST_CONSENT_BYTES + 1)
 
 
 def _printable(name: str) -> str:

@@ -12,6 +12,7 @@ import typer
 
 from voxkit import __version__
 from voxkit.cli import flags
+from voxkit.cli.clone import warn_of_end
 from voxkit.cli.hub import load_model
 from voxkit.cli.output import Output
 from voxkit.cli.sound_out import wanted_target
@@ -50,6 +51,8 @@ def convert(
 
     It streams, in memory that does not grow with the recording, and lasts exactly as long.
     """
+    from voxkit.provenance import digest, printable
+
     out = Output(quiet, json)
     if json and output == "-":
         raise typer.BadParameter("cannot go with -o -, which is stdout too", param_hint="--json")
@@ -61,6 +64,7 @@ def convert(
     )
     wanted = wanted_voice(voice, ref_audio, None)
     blocks, total = _opened(recording)
+    warn_of_end(recording, out)
     engine = load_model(
         out, model, device=str(device), threads=threads, offline=offline, compat=compat
     )
@@ -68,8 +72,9 @@ def convert(
         speaker = wanted.on(engine).voice
     assert speaker is not None  # Wanted.on always finds or makes one
     comment = (
-        f"Synthetic speech: {' '.join(recording.name.split())} converted by voxkit {__version__} "
-        f"with {engine.spec.name}, voice {speaker.name}, seed {options.seed}"
+        f"Synthetic speech: {printable(' '.join(recording.name.split()))} converted by voxkit "
+        f"{__version__} with {engine.spec.name}, revision {engine.spec.revision}, voice "
+        f"{speaker.name} ({digest(speaker)}), seed {options.seed}"
     )
     with out.bar("Converting", total) as bar, target.opened(engine.sample_rate, comment) as sinks:
         take = perform(engine.convert(blocks, speaker, options), sinks, bar.at)
@@ -97,12 +102,12 @@ def _opened(path: Path) -> tuple[Iterator[Audio], float | None]:
     """Return the blocks of a recording, the first of them read, and its length if that is known."""
     import soundfile
 
-    from voxkit.audio import stream_audio
+    from voxkit.audio import native_name, stream_audio
 
     blocks = stream_audio(path)
     first = next(blocks)  # what cannot be read is refused before the model is loaded
     try:
-        total = float(soundfile.info(path).duration)
+        total = float(soundfile.info(native_name(path)).duration)
     except soundfile.LibsndfileError:  # read by way of ffmpeg
         total = 0.0
     return itertools.chain([first], blocks), total or None

@@ -156,6 +156,8 @@ def _tell(out: Output, wish: Wish) -> None:
     """Say what was understood, and what has no place in a voice."""
     if wish.ignored:
         out.warn(f"Not understood: {', '.join(map(repr, wish.ignored))}")
+    for phrase, effect in wish.gave_way:
+        out.warn(f"“{phrase}” {effect}.")
     if wish.styles:
         out.warn(
             f"A way of speaking, not a voice ({', '.join(wish.styles)}): ask for it when speaking, "

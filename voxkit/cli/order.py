@@ -16,6 +16,7 @@ from voxkit.cli.output import Output
 from voxkit.cli.request import Reading, Request, named_voices
 from voxkit.cli.voices import Wanted, wanted_voice
 from voxkit.errors import ModelError, TextError, VoiceError
+from voxkit.markup import is_library_name
 from voxkit.options import Options
 from voxkit.style import Style
 
@@ -119,8 +120,16 @@ class Replay:
         return flags.Record.facts if untold else wanted
 
     def request(self, request: Request) -> Request:
-        """Return the flags with the file's model, unless another was asked for."""
+        """Return the flags with the file's model, unless another was asked for.
+
+        Raises `ModelError` for a model that nobody but the file has asked for.
+        """
         model = self.made.model if request.model == flags.DEFAULT_MODEL else request.model
+        if model == self.made.model != request.model and not _may_load(model):
+            raise ModelError(
+                f"{self.path} was made with {model}, which is neither known nor on this machine: "
+                f"give --model {model} to fetch it."
+            )
         loading = {name: self.made.loading[name] for name in LOADING if name in self.made.loading}
         return dataclasses.replace(request, model=model, **loading)  # type: ignore[arg-type]
 
@@ -129,6 +138,8 @@ class Replay:
         if request.voice is not None or request.ref_audio is not None:
             return request.wanted()
         try:
+            if not is_library_name(self.made.voice):
+                raise VoiceError("A record opens no files.")
             return wanted_voice(self.made.voice, None, None)
         except VoiceError:
             raise VoiceError(
@@ -160,6 +171,22 @@ class Replay:
                 f"{self.path} was made by voxkit {self.made.voxkit} and this is {__version__}: "
                 "the sound may differ."
             )
+
+
+def _may_load(model: str) -> bool:
+    """Tell whether a model may be loaded because a file, whoever wrote it, names it."""
+    from voxkit import hub
+
+    if model == flags.DEFAULT_MODEL:
+        return True
+    if Path(model).expanduser().is_dir():
+        return False
+    if model.lower() in (known.name for known in hub.known()):
+        return True
+    try:
+        return hub.locate(model) is not None
+    except ModelError:
+        return False
 
 
 def replay_of(path: Path) -> Replay:

@@ -38,7 +38,7 @@ class Output:
 
     def line(self, text: str) -> None:
         """Print one line of data on stdout."""
-        print(text, flush=True)
+        print(_printable(text), flush=True)
 
     def json(self, data: Any) -> None:
         """Print one JSON value on stdout, ASCII only so that no locale can break it."""
@@ -48,7 +48,7 @@ class Output:
         """Print rows on stdout: a table on a terminal, tab-separated values in a pipe."""
         if not sys.stdout.isatty():
             for row in rows:
-                print("\t".join(" ".join(cell.split()) for cell in row))
+                print(_printable("\t".join(" ".join(cell.split()) for cell in row)))
             sys.stdout.flush()
             return
         from rich import box
@@ -58,7 +58,7 @@ class Output:
 
         table = Table(*titles, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
         for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
+            table.add_row(*(Text(_printable(cell)) for cell in row))
         Console(markup=False, highlight=False).print(table)
 
     def note(self, text: str) -> None:
@@ -116,6 +116,16 @@ class Output:
             _talk().print(Text.assemble((title, style), text), soft_wrap=True)
         else:
             print(f"{title}{text}", file=sys.stderr, flush=True)
+
+
+def _printable(text: str) -> str:
+    """Return a text with a mark in place of what stdout cannot show, as in a file's odd name."""
+    encoding, errors = sys.stdout.encoding or "utf-8", sys.stdout.errors or "strict"
+    try:
+        text.encode(encoding, errors)
+    except UnicodeEncodeError:
+        return text.encode(encoding, "replace").decode(encoding)
+    return text
 
 
 @functools.cache

@@ -67,7 +67,7 @@ def _recipe(name: str, path: Path | None) -> dict[str, Any]:
         return tomllib.loads(source.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise TrainingError(f"There is no recipe {source}: give the path of a TOML file.") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise TrainingError(f"{source} is not valid TOML ({error}).") from None
 
 

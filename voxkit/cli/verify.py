@@ -22,9 +22,15 @@ def verify(
 
     The record is what the file says of itself; `voxkit speak --replay FILE` proves it.
     """
-    from voxkit.provenance import SYNTHETIC, read_provenance
+    from voxkit.provenance import SYNTHETIC, printable, read_told
 
-    out, record = Output(as_json=json), read_provenance(file)
+    out, record = Output(as_json=json), read_told(file)
+    if isinstance(record, str):  # a sentence in place of a record
+        if json:
+            out.json({"about": SYNTHETIC, "comment": record})
+        else:
+            out.line(f"{file}: {record}")
+        return
     report = record.report()
     if json:
         out.json(report)
@@ -41,7 +47,7 @@ def verify(
         "options": ", ".join(options),
         "style": tell_all(record.style) if record.style.settings() else "",
         "lexicon": ", ".join(f"{word}: {said.value}" for word, said in record.lexicon.items()),
-        "text": " ".join((record.text or "not told, only its SHA-256").split()),
+        "text": " ".join(printable(record.text or "not told, only its SHA-256").split()),
         "again": f"voxkit speak --replay {file} -o again{file.suffix}"
         + ("" if known else " -i TEXT.txt"),
     }

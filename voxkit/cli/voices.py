@@ -18,6 +18,7 @@ from voxkit.errors import TextError, VoiceError
 
 if TYPE_CHECKING:
     from voxkit.audio import Audio
+    from voxkit.cloning import Recording
     from voxkit.engine import Engine
     from voxkit.voice import Voice, VoiceInfo
 
@@ -39,7 +40,7 @@ class Wanted:
     reference: Audio | None = None
     transcript: str | None = None
     content: str = ""  # hash of what makes the voice, empty for the default voice
-    doubt: str | None = None  # what the user should know of the transcript
+    doubt: str | None = None  # what the user should know of the reference
 
     def on(self, engine: Engine) -> Wanted:
         """Return the same with its `voice` made or found for this engine."""
@@ -98,8 +99,16 @@ def wanted_voice(name: str | None, ref_audio: Path | None, ref_text: str | None)
         reference=found.clip,
         transcript=found.transcript,
         content=heard.hexdigest(),
-        doubt=found.doubt(),
+        doubt=_doubt(found, ref_audio),
     )
+
+
+def _doubt(found: Recording, path: Path) -> str | None:
+    """Say what the user should know of a reference, or None."""
+    from voxkit.audio import breaks_off
+
+    cut = f"{found.label} breaks off before its end: what is there is used."
+    return found.doubt() or (cut if breaks_off(path) else None)
 
 
 def checked_transcript(text: str) -> str:

@@ -47,6 +47,10 @@ class Rows:
         past = cache.memory.tensor[:, :, 0, :, : cache.length]
         self._memory[:, :, row, :, : cache.length] = past
 
+    def past(self, row: int, length: int) -> Tensor:
+        """Copy the first positions of a row, as the memory of a cache (L, 2, 1, kv heads, N, d)."""
+        return self._memory[:, :, row : row + 1, :, :length].clone()
+
     @torch.inference_mode()
     def step(self, inputs: dict[int, Tensor], lengths: dict[int, int]) -> Tensor:
         """Inputs (D,) of some rows, at positions `lengths` → hidden (count, D), void for others."""

@@ -65,7 +65,7 @@ def read_recipe(path: Path) -> LettersRecipe:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise TrainingError(f"There is no recipe {path}: give the path of a TOML file.") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise TrainingError(f"{path} is not valid TOML ({error}).") from None
     return from_dict(LettersRecipe, data, path.name)
 
