@@ -174,14 +174,36 @@ def _fill(
 
     What `kind` makes of them is written beside them the first time.
     """
-    weights = _weights(folder / f"{part}.safetensors")
+    file = folder / f"{part}.safetensors"
     if kind != Kind.fp32:
         small = folder / f"{part}.{kind}.safetensors"
         if not small.is_file() or misshapen(small):
+            compressed = compress(_weights(file), network, kind)
             unwritable = (OutputError, OSError, SafetensorError)  # which only costs time and memory
             with suppress(*unwritable), whole_file(small, force=True) as path:
-                save_file(compress(weights, network, kind), path)
-        weights = _weights(small) if small.is_file() else compress(weights, network, kind)
+                save_file(compressed, path)
+            if not small.is_file():
+                return _installed(network, compressed, folder, part, device, kind)
+        file = small
+    _installed(network, _weights(file), folder, part, device, kind)
+    if device.type == "cpu":  # packing has read the file: mapped again, only what is used is held
+        mapped = _weights(file)
+        kept = {n: w for n, w in network.state_dict().items() if n in mapped}
+        same = {n: mapped[n] for n, w in kept.items() if mapped[n].dtype == w.dtype}
+        network.load_state_dict(same, strict=False, assign=True)
+        network.requires_grad_(False)
+    return network
+
+
+def _installed(
+    network: nn.Module,
+    weights: dict[str, Tensor],
+    folder: Path,
+    part: str,
+    device: torch.device,
+    kind: Kind,
+) -> nn.Module:
+    """Put the weights of a part into its network.  Raises `ModelError` if they do not fit."""
     try:
         install(network, {name: w.to(device) for name, w in weights.items()}, kind)
     except (RuntimeError, KeyError) as error:
