@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import tiny
 
 from voxkit.audio import Audio
-from voxkit.design import SAMPLE, design, drawn
+from voxkit.design import SAMPLE, design, drawn, places
 from voxkit.options import Options
 from voxkit.traits import TRAITS, measure_traits
 from voxkit.voice import Description, Voice
@@ -54,6 +55,17 @@ class Off:
 def made(space: VoiceSpace, words: str, seed: int, heard_hz: float = 150.0) -> Voice:
     speaker = Off(heard_hz)
     return design(read_wish(words), space, speaker, speaker, tiny.MEL, seed=seed, name="opa")
+
+
+@pytest.mark.parametrize("first", [0, 1, 2, 3, 4, 1001, 2**62])
+def test_seeds_in_a_row_lie_far_apart(first: int) -> None:
+    near = [places(first + i) for i in range(8)]
+    formants, pitches = zip(*near, strict=True)
+    assert all(0 <= p < 1 for p in pitches)
+    gaps = [abs(a - b) for a, b in itertools.combinations(formants[:4], 2)]
+    assert min(gaps) == pytest.approx(1 / 3)
+    assert all(formants[i] == formants[i + 4] for i in range(4))
+    assert min(abs(pitches[i] - pitches[i + 4]) for i in range(4)) > 0.3
 
 
 def test_one_seed_is_one_voice_and_another_seed_another(space: VoiceSpace) -> None:
