@@ -75,8 +75,8 @@ def test_hub_models_are_measured_where_they_are_told_to_run(
     hub = program("hub_fullsize", "cosyvoice2", "--device", "cuda")
     given: list[Any] = []
 
-    def measure(family: str, place: Path, flags: list[str], loading: Any, clock: Any) -> NoReturn:
-        given.extend((flags[:2], loading["device"]))
+    def measure(family: str, place: Path, flags: list[str], *told: Any) -> NoReturn:
+        given.extend((flags[:2], told[0]["device"]))
         raise Loaded
 
     monkeypatch.setattr(hub, "measure", measure)
