@@ -346,7 +346,8 @@ def tensor_bytes() -> int:
     gc.collect()
     sizes = {}
     for found in gc.get_objects():
-        if issubclass(type(found), torch.Tensor):  # isinstance() would ask lazy objects too
+        # isinstance() would ask lazy objects too; sparse tensors have no storage of their own
+        if issubclass(type(found), torch.Tensor) and found.layout == torch.strided:
             storage = found.untyped_storage()
             sizes[storage.data_ptr()] = storage.nbytes()
     return sum(sizes.values())
