@@ -175,7 +175,8 @@ def measure(
     words = ["clone", str(reference), "--name", family, "--text", "Hello world.", *model]
     clone = command(*words, "--device", loading["device"])
     speak = ["speak", TEXT, "-v", family, "-o", str(out), "--seed", "1", *model, *flags]
-    cold = command(*speak)
+    command(*speak)  # the first time it writes the smaller weights
+    cold = command(*speak, "--force")
     voice = place / "home" / "voices" / f"{family}.safetensors"
     found = staged(folder, voice, loading, clock) | {"clone": clone, "cold": cold}
     return found | {"plain": plain(folder, voice, loading, clock) if beside else None}
