@@ -16,7 +16,7 @@ from fake_hub import COMMIT, FILES, NEEDED, REPO, FakeHub, point_to, serve
 from huggingface_hub import close_session
 from safetensors.numpy import save_file
 
-from voxkit import checkpoint
+from voxkit import checkpoint, conversion
 from voxkit.cli.app import run
 
 SIZE = sum(len(FILES[path]) for path in NEEDED)
@@ -106,6 +106,20 @@ def test_info_describes_a_known_model_that_is_not_here(
     assert "size\t3.09 GB, 0 bytes on this machine\n" in out
     assert "llm.pt\t2.02 GB, missing\n" in out
     assert server.requests == []
+
+
+def test_of_a_folder_of_the_users_own_only_the_conversion_goes(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "llm.pt").write_bytes(b"weights")
+    conversion.converted(mine, "cosyvoice2", lambda old, new: None)
+    assert run(["models", "rm", str(mine)]) == 0
+    assert f"Removed what was converted from {mine}: " in capfd.readouterr().err
+    assert (mine / "llm.pt").is_file()
+    assert run(["models", "rm", str(mine)]) == 1
 
 
 def test_the_bundled_model_is_found_but_never_removed(

@@ -218,8 +218,8 @@ def verify(
 
 
 def rm(name: NameArgument, json: flags.JsonFlag = False, quiet: flags.QuietFlag = False) -> None:
-    """Delete a fetched model, its conversion included."""
-    from voxkit import hub
+    """Delete a fetched model with its conversion; of a folder of yours, the conversion alone."""
+    from voxkit import catalogue, hub
 
     if _bundled(name):
         raise ModelError(f"{name} is a part of voxkit and cannot be removed.")
@@ -227,7 +227,9 @@ def rm(name: NameArgument, json: flags.JsonFlag = False, quiet: flags.QuietFlag 
     out = Output(quiet=quiet, as_json=json)
     if json:
         out.json({"name": name, "freed": freed})
-    out.note(f"Removed {name}: {hub.human(freed)} freed.")
+    own = catalogue.resolve(name).folder is not None
+    what = f"what was converted from {name}" if own else name
+    out.note(f"Removed {what}: {hub.human(freed)} freed.")
 
 
 def info(name: NameArgument, json: flags.JsonFlag = False) -> None:
