@@ -346,8 +346,12 @@ def tensor_bytes() -> int:
     gc.collect()
     sizes = {}
     for found in gc.get_objects():
-        # isinstance() would ask lazy objects too; sparse tensors have no storage of their own
-        if issubclass(type(found), torch.Tensor) and found.layout == torch.strided:
+        # isinstance() would ask lazy objects too; sparse and meta tensors have no memory to count
+        if (
+            issubclass(type(found), torch.Tensor)
+            and found.layout == torch.strided
+            and not found.is_meta
+        ):
             storage = found.untyped_storage()
             sizes[storage.data_ptr()] = storage.nbytes()
     return sum(sizes.values())
