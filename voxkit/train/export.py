@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -47,6 +47,7 @@ class VoiceRecipe:
     description: str
     source: str
     licence: str
+    sounds_as: Literal["speaker", "clip"] = "speaker"  # on the whole, or in this clip
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def export(
 def _voice(
     engine: Engine, entry: VoiceRecipe, encoded: Sequence[Encoded], clips: ClipFinder
 ) -> Voice:
-    """Clone the clip, then let all of the speaker's recordings say how they sound and speak."""
+    """Clone the clip, then let all of the speaker's recordings say how they speak and sound."""
     mine = [
         e
         for e in encoded
@@ -145,12 +146,14 @@ def _voice(
         )
     recording = read_audio(clips(entry.set, entry.clip))
     voice = engine.clone(recording, name=entry.name, transcript=clip.utterance.text or None)
-    speaker = np.mean([e.speaker for e in mine], axis=0)
     attributes = dict(voice.attributes)
     attributes |= _median_attributes(engine.spec.mel, mine)
+    if entry.sounds_as == "speaker":
+        speaker = np.mean([e.speaker for e in mine], axis=0)
+        speaker = (speaker / np.linalg.norm(speaker)).astype(np.float32)
+        voice = dataclasses.replace(voice, speaker=speaker)
     return dataclasses.replace(
         voice,
-        speaker=(speaker / np.linalg.norm(speaker)).astype(np.float32),
         attributes=attributes,
         description=entry.description,
         source=entry.source,
