@@ -47,7 +47,7 @@ class VoiceRecipe:
     description: str
     source: str
     licence: str
-    sounds_as: Literal["speaker", "clip"] = "speaker"  # on the whole, or in this clip
+    sounds_as: Literal["speaker", "clip"] = "speaker"  # in all their recordings, or in this one
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def export(
 def _voice(
     engine: Engine, entry: VoiceRecipe, encoded: Sequence[Encoded], clips: ClipFinder
 ) -> Voice:
-    """Clone the clip, then let all of the speaker's recordings say how they speak and sound."""
+    """Clone the clip, then let all of the speaker's recordings say how they sound and speak."""
     mine = [
         e
         for e in encoded
@@ -146,15 +146,15 @@ def _voice(
         )
     recording = read_audio(clips(entry.set, entry.clip))
     voice = engine.clone(recording, name=entry.name, transcript=clip.utterance.text or None)
-    attributes = dict(voice.attributes)
-    attributes |= _median_attributes(engine.spec.mel, mine)
     if entry.sounds_as == "speaker":
         speaker = np.mean([e.speaker for e in mine], axis=0)
-        speaker = (speaker / np.linalg.norm(speaker)).astype(np.float32)
-        voice = dataclasses.replace(voice, speaker=speaker)
+        voice = dataclasses.replace(
+            voice,
+            speaker=(speaker / np.linalg.norm(speaker)).astype(np.float32),
+            attributes=dict(voice.attributes) | _median_attributes(engine.spec.mel, mine),
+        )
     return dataclasses.replace(
         voice,
-        attributes=attributes,
         description=entry.description,
         source=entry.source,
         licence=entry.licence,
