@@ -187,9 +187,8 @@ def _fill(
         file = small
     _installed(network, _weights(file), folder, part, device, kind)
     if device.type == "cpu":  # packing has read the file: mapped again, only what is used is held
-        mapped = _weights(file)
-        kept = {n: w for n, w in network.state_dict().items() if n in mapped}
-        same = {n: mapped[n] for n, w in kept.items() if mapped[n].dtype == w.dtype}
+        mapped, held = _weights(file), network.state_dict()
+        same = {n: w for n, w in mapped.items() if n in held and held[n].dtype == w.dtype}
         network.load_state_dict(same, strict=False, assign=True)
         network.requires_grad_(False)
     return network
