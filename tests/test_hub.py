@@ -571,6 +571,19 @@ def test_removing_a_branch_leaves_a_whole_revision(server: FakeHub) -> None:
         hub.remove(REPO)
 
 
+def test_removing_leaves_what_another_program_fetched_in_part(
+    server: FakeHub, tiny: HubModel
+) -> None:
+    folder = hub.pull("tiny")
+    other = folder.with_name(OTHER_COMMIT) / "tokenizer.json"
+    other.parent.mkdir()
+    other.write_bytes(b"{}")
+    hub.remove("tiny")
+    assert (folder.exists(), other.read_bytes()) == (False, b"{}")
+    with pytest.raises(ModelError, match="there is nothing to remove"):
+        hub.remove("tiny")
+
+
 def test_a_model_that_is_removed_while_it_is_fetched_is_one_sentence(tiny: HubModel) -> None:
     watcher = Recorder(FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
     with pytest.raises(ModelError, match="tiny was removed while it was fetched"):

@@ -186,10 +186,11 @@ def _fill(
                 return _installed(network, compressed, folder, part, device, kind)
         file = small
     _installed(network, _weights(file), folder, part, device, kind)
-    if device.type == "cpu":  # packing has read the file: mapped again, only what is used is held
+    if kind != Kind.fp32 and device.type == "cpu":
+        # Packing has read the whole file: mapped again, only what is used of it is held.
         mapped, held = _weights(file), network.state_dict()
         same = {n: w for n, w in mapped.items() if n in held and held[n].dtype == w.dtype}
-        network.load_state_dict(same, strict=False, assign=True)
+        network.load_state_dict(held | same, assign=True)
         network.requires_grad_(False)
     return network
 

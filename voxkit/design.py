@@ -104,7 +104,7 @@ def places(seed: int) -> tuple[float, float]:
     tells voices of one description apart best.  Those with the same formants differ in pitch.
     """
     round_, turn = divmod(seed, 4)
-    pitch = (2**63 + round_ * _TURN + turn * (2**64 - _TURN)) % 2**64 / 2**64
+    pitch = (2**63 + (round_ - turn) * _TURN) % 2**64 / 2**64
     return (1, 3, 0, 2)[turn] / 3, pitch
 
 

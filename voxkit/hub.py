@@ -18,6 +18,7 @@ from voxkit.download import Unwatched, Watcher
 from voxkit.errors import ModelError
 
 _UNWATCHED = Unwatched()
+_FETCHING = ".fetching"  # ends the name of a mark
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,8 @@ def verify(name: str | Path, *, watcher: Watcher = _UNWATCHED) -> list[Problem]:
 def remove(name: str | Path) -> int:
     """Delete a model from the cache, its conversion included, and return the bytes freed.
 
-    Other revisions of the repository stay if they are whole.  Of a local folder only what was
-    converted from it goes.  Raises `ModelError` if there is nothing to remove.
+    What a broken pull has left goes too; other revisions stay, and what other programs fetched.  Of
+    a local folder only what was converted from it goes.  Raises `ModelError` if nothing is there.
     """
     source = resolve(name)
     if source.folder is not None:
@@ -133,8 +134,9 @@ def remove(name: str | Path) -> int:
         conversion.drop(source.folder)
         return freed
     repo = source.repo_folder
-    snapshots = [path.name for path in (repo / "snapshots").glob("*")]
-    gone = {c for c in snapshots if c == source.commit or locate(f"{source.repo}@{c}") is None}
+    gone = {mark.stem for mark in (repo / "voxkit").glob(f"*{_FETCHING}")}
+    if source.snapshot is not None:
+        gone.add(source.snapshot.name)
     if not gone and not any(repo.glob("blobs/*.incomplete")):
         raise ModelError(f"{source.name} is not on this machine: there is nothing to remove.")
     try:
@@ -211,6 +213,7 @@ def _fetch_missing(source: Source, watcher: Watcher) -> Path:
         commit, names = download.listing(repo, source.revision)
         files = catalogue.choose(repo, names)
     folder = cache / "snapshots" / commit
+    mark = _mark(cache, commit)
     missing = [file for file in files if _wrong(folder, file, watcher)]
     remotes = [download.head(repo, commit, file.path) for file in missing]
     for file, remote in zip(missing, remotes, strict=True):
@@ -223,6 +226,8 @@ def _fetch_missing(source: Source, watcher: Watcher) -> Path:
         _check_space(source.name, need)
         watcher.begin(source.name, len(missing), need, cache_folder())
         conversion.drop(folder)
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
     elif conversion.damaged(folder):
         conversion.drop(folder)  # it is made again when the model is next used
     for file, remote in zip(missing, remotes, strict=True):
@@ -233,11 +238,17 @@ def _fetch_missing(source: Source, watcher: Watcher) -> Path:
             and catalogue.config_family(folder) is None
         ):
             raise ModelError(f"{repo} holds no model that voxkit can read.")
+    mark.unlink(missing_ok=True)
     if not catalogue.is_commit(source.revision):
         ref = cache / "refs" / source.revision
         ref.parent.mkdir(parents=True, exist_ok=True)
         ref.write_text(commit, encoding="utf-8")
     return folder
+
+
+def _mark(repo: Path, commit: str) -> Path:
+    """Return the file that is there while voxkit fetches a commit, and after it broke off."""
+    return repo / "voxkit" / f"{commit}{_FETCHING}"
 
 
 def _delete(repo: Path, commits: set[str]) -> int:
@@ -246,9 +257,11 @@ def _delete(repo: Path, commits: set[str]) -> int:
     for ref in [r for r in (repo / "refs").rglob("*") if r.is_file()]:
         if ref.read_text(encoding="utf-8").strip() in commits:
             ref.unlink()
-    for snapshot in [repo / "snapshots" / commit for commit in commits]:
-        conversion.drop(snapshot)
-        shutil.rmtree(snapshot)
+    for commit in commits:
+        _mark(repo, commit).unlink(missing_ok=True)
+        if (snapshot := repo / "snapshots" / commit).is_dir():
+            conversion.drop(snapshot)
+            shutil.rmtree(snapshot)
     links = [p for p in (repo / "snapshots").rglob("*") if p.is_symlink()]
     kept = {os.path.basename(os.readlink(link)) for link in links}
     for blob in list((repo / "blobs").glob("*")):
