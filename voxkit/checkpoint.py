@@ -197,7 +197,7 @@ def _load_native(
     from voxkit.decoder import FlowDecoder, VocosVocoder
     from voxkit.engine import Engine, Parts
     from voxkit.generator import PhoneFrontend, PhoneGenerator
-    from voxkit.modules.linears import pack
+    from voxkit.modules.linears import MANY, pack
     from voxkit.phonemes import Lexicon
     from voxkit.tokenizer import FsqTokenizer
 
@@ -208,7 +208,7 @@ def _load_native(
     for name, module in modules.items():
         fill(module, weights, name, path, device)
     vocoder, reader = modules["vocoder"], _reader(spec, weights, path, device)
-    pack(modules["decoder"], precision.decoder)
+    pack(modules["decoder"], precision.decoder, rows=MANY)
     lm: Any = modules["generator"]
     generator = PhoneGenerator(spec, lm, reader, precision.generator)
     parts = Parts(

@@ -40,7 +40,7 @@ from voxkit.modules.hift_stream import (
     HiftState,
     HiftVocoder,
 )
-from voxkit.modules.linears import compress, install
+from voxkit.modules.linears import MANY, compress, install
 from voxkit.modules.ras import multinomial, repetition_aware
 from voxkit.modules.spectral import log_mel, resample
 from voxkit.modules.speech_lm import Choose, SpeechLm, shorten_silences, speak, speak_streamed
@@ -195,6 +195,11 @@ def _fill(
     return network
 
 
+def usual_rows(part: str) -> int:
+    """Return how many rows a linear layer of a part multiplies at a time, more or less."""
+    return 1 if part == "generator" else MANY
+
+
 def _installed(
     network: nn.Module,
     weights: dict[str, Tensor],
@@ -205,7 +210,8 @@ def _installed(
 ) -> nn.Module:
     """Put the weights of a part into its network.  Raises `ModelError` if they do not fit."""
     try:
-        install(network, {name: w.to(device) for name, w in weights.items()}, kind)
+        moved = {name: w.to(device) for name, w in weights.items()}
+        install(network, moved, kind, rows=usual_rows(part))
     except (RuntimeError, KeyError) as error:
         raise ModelError(
             f"{folder} does not hold the {part} of this model: delete it and run the command again."

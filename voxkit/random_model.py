@@ -90,7 +90,7 @@ def load(family: str, device: torch.device, precision: Precision) -> tuple[Engin
     nets: dict[str, Any] = {}
     for part, (network, _, _) in cosyvoice.networks(spec).items():
         nets[part] = _filled(network, device)
-        pack(nets[part], kinds.get(part, Kind.fp32))
+        pack(nets[part], kinds.get(part, Kind.fp32), rows=cosyvoice.usual_rows(part))
     frontend: Any = Frontend()
     generator: Any = Generator(spec, nets["generator"])
     tokenizer: Any = None

@@ -8,7 +8,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from voxkit.modules.linears import Bf16Linear, compress, fast_kind, install, pack, packable
+from voxkit.modules.chunks import CausalConv
+from voxkit.modules.linears import (
+    MANY,
+    Bf16Linear,
+    PackedConv,
+    compress,
+    fast_kind,
+    gelu,
+    install,
+    pack,
+    packable,
+)
 from voxkit.precision import Kind
 
 # Of the output's size.  bf16 keeps 8 bits of every factor, int8 about 7 of the largest in a row
@@ -51,6 +62,57 @@ def test_a_packed_network_says_nearly_what_the_plain_one_says(
     assert made.shape == (*rows, 5)
     assert made.dtype == torch.float32
     assert error(made, plain(x)) <= ALLOWED[kind]
+
+
+@pytest.mark.parametrize("count", [1, 7, MANY + 1])
+def test_rows_that_it_was_not_laid_out_for_give_the_same(count: int) -> None:
+    weight = torch.randn(160, 128, generator=tiny.seeded(0)).bfloat16()
+    x = torch.randn(count, 128, generator=tiny.seeded(1))
+    single, many = Bf16Linear(weight, None, 1), Bf16Linear(weight, None, MANY)
+    # One unit in the last place of bf16, where sums were added up in another order.
+    torch.testing.assert_close(many(x), single(x), atol=0.02, rtol=0.01)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_gelu_of_a_layer_is_its_tanh_form(ordered: bool) -> None:
+    plain = tiny.stir(nn.Linear(128, 160)).requires_grad_(False)
+    x = torch.randn(3, 128, generator=tiny.seeded(1))
+    expected = F.gelu(plain(x), approximate="tanh")
+    assert torch.equal(gelu(plain, x), expected)
+    packed = Bf16Linear(plain.weight.bfloat16(), plain.bias, 1)
+    if not ordered:
+        packed.ordered, packed.kept = False, plain.weight.bfloat16()
+    assert gelu(packed, x).dtype == torch.float32
+    assert error(gelu(packed, x), expected) <= ALLOWED[Kind.bf16]
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_a_packed_convolution_does_what_the_plain_one_does_in_pieces_too(kernel: int) -> None:
+    plain = tiny.stir(CausalConv(24, 40, kernel)).requires_grad_(False)
+    network = nn.Sequential(CausalConv(24, 40, kernel))
+    network.load_state_dict({f"0.{k}": v for k, v in plain.state_dict().items()})
+    pack(network.requires_grad_(False), Kind.bf16)
+    packed = network[0]
+    assert isinstance(packed, PackedConv)
+    x = torch.randn(2, 24, 11, generator=tiny.seeded(2))
+    expected, _ = plain.step(x, plain.init_state(2))
+    whole, past = packed.step(x, packed.init_state(2))
+    assert whole.shape == expected.shape
+    assert whole.dtype == torch.float32
+    assert error(whole, expected) <= ALLOWED[Kind.bf16]
+    pieces, state = [], packed.init_state(2)
+    for piece in x.split([1, 4, 6], dim=2):
+        made, state = packed.step(piece, state)
+        pieces.append(made)
+    # One unit in the last place of bf16, as above.
+    torch.testing.assert_close(torch.cat(pieces, dim=2), whole, atol=0.02, rtol=0.01)
+    assert torch.equal(state, past)
+
+
+def test_a_convolution_with_groups_stays_as_it_is() -> None:
+    network = nn.Sequential(CausalConv(24, 24, 3, groups=4))
+    pack(network.requires_grad_(False), Kind.bf16)
+    assert type(network[0]) is CausalConv
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -113,7 +175,7 @@ def test_a_row_of_zeros_stays_zero() -> None:
 def test_without_ordered_weights_bf16_is_the_same_sum() -> None:
     weight = torch.randn(160, 128, generator=tiny.seeded(0)).bfloat16()
     x = torch.randn(3, 128, generator=tiny.seeded(1))
-    layer = Bf16Linear(weight, None)
+    layer = Bf16Linear(weight, None, 1)
     expected = F.linear(x.bfloat16(), weight).float()
     # 0.01: one unit in the last place of bf16, where sums were added up in another order
     torch.testing.assert_close(layer(x), expected, atol=0.02, rtol=0.01)

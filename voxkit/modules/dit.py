@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voxkit.modules.chunks import KeyValues, no_keys
-from voxkit.modules.linears import narrowed
+from voxkit.modules.linears import gelu, narrowed
 from voxkit.modules.rotary import rotary, rotate
 from voxkit.modules.temporal import CausalTemporalBlock
 from voxkit.spec import DitDecoderSpec
@@ -135,7 +135,7 @@ class DitBlock(nn.Module):
         y = torch.addcmul(shift_f, F.layer_norm(x, (width,)), 1 + scale_f)
         wide = torch.cat([state.conv, narrowed(y, self.inner)], dim=1)
         taps = torch.cat([wide[:, i : i + frames] for i in range(self.kernel)], dim=-1)
-        x = torch.addcmul(x, gate_f, self.outer(F.gelu(self.inner(taps), approximate="tanh")))
+        x = torch.addcmul(x, gate_f, self.outer(gelu(self.inner, taps)))
         return x, BlockState(seen, wide[:, frames:])
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from voxkit.cosyvoice_spec import RotaryDitSpec
 from voxkit.modules.chunks import CausalConv, KeyValues, no_keys
-from voxkit.modules.linears import narrowed
+from voxkit.modules.linears import gelu, narrowed
 from voxkit.modules.unet import time_encoding
 
 NORM_EPS = 1e-6
@@ -85,8 +85,7 @@ class DitBlock(nn.Module):
         x = x + gate_a * self.out(h.transpose(1, 2).reshape(batch, frames, -1))
         h = F.layer_norm(x, (width,), eps=NORM_EPS) * (1 + scale_f) + shift_f
         h = narrowed(h, self.widen)
-        h = self.narrow(F.gelu(self.widen(h), approximate="tanh"))
-        return x + gate_f * h, seen
+        return x + gate_f * self.narrow(gelu(self.widen, h)), seen
 
 
 @dataclass

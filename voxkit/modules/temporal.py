@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from voxkit.modules.linears import gelu
+
 
 def beside(x: Tensor, dilation: int) -> Tensor:
     """Put neighbours at ±`dilation` beside each frame: (B, T, D) → (B, T, 3D), zeros outside."""
@@ -34,7 +36,7 @@ class TemporalBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) → (B, T, D)."""
         neighbours = beside(self.norm(x), self.dilation)
-        return x + self.outer(F.gelu(self.inner(neighbours), approximate="tanh"))
+        return x + self.outer(gelu(self.inner, neighbours))
 
 
 class CausalTemporalBlock(TemporalBlock):
@@ -50,7 +52,7 @@ class CausalTemporalBlock(TemporalBlock):
         frames, d = x.shape[1], self.dilation
         seen = torch.cat([past, self.norm(x)], dim=1)
         triple = torch.cat([seen[:, :frames], seen[:, d : d + frames], seen[:, 2 * d :]], dim=-1)
-        y = x + self.outer(F.gelu(self.inner(triple), approximate="tanh"))
+        y = x + self.outer(gelu(self.inner, triple))
         return y, seen[:, frames:]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -67,7 +67,8 @@ class ResnetBlock(nn.Module):
         """x (B, C, T), time (B, WIDEN·D) → (B, D, T), pasts."""
         h, first = self.first(x, pasts[0])
         h, second = self.second(h + self.time(mish(time))[..., None], pasts[1])
-        return h + self.shortcut(x), (first, second)
+        short = F.linear(x.transpose(1, 2), self.shortcut.weight[:, :, 0], self.shortcut.bias)
+        return h + short.transpose(1, 2), (first, second)
 
 
 class AttentionBlock(nn.Module):

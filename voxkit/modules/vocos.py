@@ -39,6 +39,7 @@ class Excitation:
     noise: Tensor | None = None  # (n·B, S) unit variance, n draws; else one is drawn
     generator: torch.Generator | None = None  # to draw noise from
     prosody: Prosody = NATURAL
+    turned: Tensor | None = None  # (B, n) cycles that the pulses of each draw are late by
 
 
 @dataclass(frozen=True)
@@ -113,12 +114,13 @@ class Vocos(nn.Module):
         return wav, VocosState(seen[:, :, -6:], blocks, head, state.generator)
 
     def forward(
-        self, mel: Tensor, f0: Tensor | None, noise: Tensor
+        self, mel: Tensor, f0: Tensor | None, noise: Tensor, turned: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Vocode whole utterances: mel (B, M, F) → wav (n·B, S), f0 and voicing logits (B, 4F).
 
-        `noise` (n·B, S) of unit variance says how many times the batch is drawn.  Training gives
-        the true `f0` (0 where unvoiced) so that the filters learn beside it.
+        `noise` (n·B, S) of unit variance says how many times the batch is drawn, `turned` (B, n)
+        where in a period the pulses of each draw begin.  Training gives the true `f0` (0 where
+        unvoiced) so that the filters learn beside it.
         """
         state = self.init_state(mel.shape[0])
         left = 6 - self.spec.lookahead
@@ -129,7 +131,8 @@ class Vocos(nn.Module):
         else:
             voiced = (f0 > 0).to(f0)
             used = torch.where(f0 > 0, f0, log_f0.detach().exp())
-        wav, _ = self.head.step(features, Excitation(used, voiced, noise), state.head, True)
+        excitation = Excitation(used, voiced, noise, turned=turned)
+        wav, _ = self.head.step(features, excitation, state.head, True)
         return wav.repeat(len(noise) // len(wav), 1), log_f0.exp(), logits
 
     def read_pitch(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -250,28 +253,28 @@ class SourceFilterHead(nn.Module):
     ) -> tuple[Tensor, HeadState]:
         """f0 and voicing (B, n), log gains (B, n, 2, bands) → wav (draws·B, S), the state."""
         noise, *breath = self._noise(excitation, f0.shape[1] * self.hop, f0)
-        pulse, phase = self._pulses(f0, voiced, state)
-        if breath:
-            pulse = breath[0] * _glide(voiced, state.voiced, self.hop)
-        draws = noise.unflatten(0, (-1, len(pulse))).transpose(0, 1)  # (B, draws, S)
+        draws = noise.unflatten(0, (-1, len(f0))).transpose(0, 1)  # (B, draws, S)
         count = draws.shape[1]
-        source = torch.cat([pulse[:, None], draws], dim=1)
+        pulse, phase = self._pulses(f0, voiced, state, excitation.turned)
+        if breath:
+            pulse = breath[0][:, None] * _glide(voiced, state.voiced, self.hop)[:, None]
+        source = torch.stack([pulse.expand(-1, count, -1), draws], dim=1)
         lag = self.window_length - self.hop
         if last:
             source = F.pad(source, (0, lag))
             end = bands[:, -1:] if bands.shape[1] else state.bands
             assert end is not None  # a first piece is never empty
             bands = torch.cat([bands, end.expand(-1, SUBFRAMES - 1, -1, -1)], dim=1)
-        past = torch.cat([state.source[:, :1], state.source[:, 1:].expand(-1, count, -1)], dim=1)
-        source = torch.cat([past, source], dim=2)  # (B, 1 + draws, S)
-        frames = source.unfold(2, self.window_length, self.hop) * self.window
+        past = state.source[:, :, None].expand(-1, -1, count, -1)
+        source = torch.cat([past, source], dim=3)  # (B, 2, draws, S)
+        frames = source.unfold(3, self.window_length, self.hop) * self.window
         spectrum = torch.fft.rfft(frames, n=self.fft)
         if breath:
             spectrum = spectrum * self._tilt(spectrum)
         with torch.autocast(bands.device.type, enabled=False):
             response = torch.polar((bands @ self.attenuation).exp(), bands @ self.phase)
-        tone, air = response.transpose(1, 2).split(1, dim=1)
-        filtered = spectrum[:, :1] * tone + spectrum[:, 1:] * air
+        tone, air = response.transpose(1, 2)[:, :, None].unbind(1)
+        filtered = spectrum[:, 0] * tone + spectrum[:, 1] * air
         pieces = torch.fft.irfft(filtered, n=self.fft) / 2  # hann at a quarter hop sums to 2
         pieces = pieces.transpose(0, 1).flatten(0, 1)
         wav, overlap = overlap_add(pieces, state.overlap.repeat(count, 1), self.hop)
@@ -281,7 +284,7 @@ class SourceFilterHead(nn.Module):
             f0=f0[:, -1:] if f0.shape[1] else state.f0,
             voiced=voiced[:, -1:] if f0.shape[1] else state.voiced,
             phase=phase if f0.shape[1] else state.phase,
-            source=source[:, :, -lag:],
+            source=source[:, :, 0, -lag:],
             overlap=overlap,
             emitted=state.emitted + wav.shape[1],
             bands=bands[:, -1:],
@@ -300,10 +303,13 @@ class SourceFilterHead(nn.Module):
         drawn = torch.randn(shape, generator=excitation.generator)[:, : self.hop].flatten(0, 1)
         return drawn.to(like.device).transpose(0, 1).unbind(2)
 
-    def _pulses(self, f0: Tensor, voiced: Tensor, state: HeadState) -> tuple[Tensor, Tensor]:
-        """Band-limited pulses of unit power: Σ_{k=1..K} cos kφ in closed form (Dirichlet)."""
-        hertz = _glide(f0, state.f0, self.hop)
-        cycles = torch.cumsum(hertz.double() / self.rate, dim=1) + state.phase
+    def _pulses(
+        self, f0: Tensor, voiced: Tensor, state: HeadState, turned: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Band-limited pulses (B, draws, S) of unit power: Σ_{k=1..K} cos kφ, as Dirichlet's."""
+        hertz = _glide(f0, state.f0, self.hop)[:, None]
+        phase = state.phase if turned is None else state.phase + turned
+        cycles = torch.cumsum(hertz.double() / self.rate, dim=2) + phase[..., None]
         cycles = cycles - cycles.floor()
         half = (math.pi * cycles).to(f0.dtype)
         harmonics = torch.floor(0.48 * self.rate / hertz)
@@ -312,11 +318,11 @@ class SourceFilterHead(nn.Module):
         sine = torch.where(at_peak, torch.full_like(sine, 1e-4), sine)
         train = torch.sin((2 * harmonics + 1) * half) / (2 * sine) - 0.5
         train = torch.where(at_peak, harmonics, train)
-        train = train * torch.sqrt(2 / harmonics) * _glide(voiced, state.voiced, self.hop)
-        return train, cycles[:, -1:]
+        gate = _glide(voiced, state.voiced, self.hop)[:, None]
+        return train * torch.sqrt(2 / harmonics) * gate, cycles[:, 0, -1:]
 
     def _tilt(self, spectrum: Tensor) -> Tensor:
-        """Response (2, 1, N/2 + 1) for pulses and noise that gives breath the tilt of a whisper.
+        """Response (2, 1, 1, N/2 + 1) for pulses and noise that gives breath the tilt of a whisper.
 
         A whisper lacks the strong low end of voice: Ito, Takeda and Itakura 2005, "Analysis and
         recognition of whispered speech" (Speech Communication 45).  The factor of 2.5 keeps the
@@ -324,7 +330,7 @@ class SourceFilterHead(nn.Module):
         """
         turn = torch.linspace(0, math.pi, spectrum.shape[-1], device=spectrum.device)
         tilt = 2.5 - 2.0 * torch.polar(torch.ones_like(turn), -turn)
-        return torch.stack([tilt, torch.ones_like(tilt)])[:, None]
+        return torch.stack([tilt, torch.ones_like(tilt)])[:, None, None]
 
 
 def bend(f0: Tensor, pitch: Prosody) -> Tensor:

@@ -81,7 +81,8 @@ class VocoderTask:
         f0 = stack([_reached(u, s, size) for u, s in pairs])
         wav = stack([u.wav[s * hop : (s + size) * hop] for u, s in pairs]) / 32767
         noise = draw.normal(2 * len(pairs), size * hop).to(device)
-        made, pitch, voicing = self.model((mel - self.mel.mean) / self.mel.scale, f0, noise)
+        turned = draw.uniform(len(pairs), 2).to(device)
+        made, pitch, voicing = self.model((mel - self.mel.mean) / self.mel.scale, f0, noise, turned)
         lead, tail = self.recipe.lead, self.model.spec.lookahead + 1
         heard = slice(lead * hop, -tail * hop)
         one, other = (spectra(draws) for draws in made[:, heard].chunk(2))
