@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_hub import COMMIT, FILES, NEEDED, REPO, FakeHub, point_to, serve
+from fake_hub import COMMIT, FILES, NEEDED, REPO, FakeHub, etag, point_to, serve
+from filelock import FileLock
 from huggingface_hub import (
     close_session,
     constants,
@@ -236,6 +237,27 @@ def test_a_broken_download_is_continued_by_the_next_pull(server: FakeHub, tiny: 
     assert ("step", "llm.pt", len(LLM), 100) in recorder.heard
     begin = next(h for h in recorder.heard if h[0] == "begin")
     assert begin[3] == tiny.size - 100 - len(FILES["cosyvoice2.yaml"])
+
+
+def test_who_waits_for_another_download_is_told(server: FakeHub, tiny: HubModel) -> None:
+    locks = catalogue.cache_folder() / ".locks" / f"models--{REPO.replace('/', '--')}"
+    locks.mkdir(parents=True)
+    other = FileLock(locks / f"{etag('llm.pt', LLM)}.lock")
+    other.acquire()
+
+    class Waiter(Recorder):
+        """Ends the other download on hearing that it is waited for."""
+
+        def step(self, words: str, size: int, done: int) -> None:
+            super().step(words, size, done)
+            if words.startswith("waiting"):
+                other.release()
+
+    waiter = Waiter()
+    folder = hub.pull("tiny", watcher=waiter)
+    waits = [h[1] for h in waiter.heard if h[0] == "step" and "wait" in str(h[1])]
+    assert waits == ["waiting for who fetches llm.pt"]
+    assert (folder / "llm.pt").read_bytes() == LLM
 
 
 def test_ctrl_c_keeps_what_has_arrived(server: FakeHub, tiny: HubModel) -> None:

@@ -118,14 +118,19 @@ def fetch(
     `sha256` is a prefix that the content must have, beside what the hub's own checksum says.
     Raises `ModelError` for a file that ends early or does not match.
     """
-    from filelock import FileLock
+    from filelock import FileLock, Timeout
 
     blob, part = repo_folder / "blobs" / remote.etag, partial(repo_folder, remote)
     link = repo_folder / "snapshots" / commit / remote.path
-    lock = repo_folder.parent / ".locks" / repo_folder.name / f"{remote.etag}.lock"
-    for folder in (blob.parent, link.parent, lock.parent):
+    lock = FileLock(repo_folder.parent / ".locks" / repo_folder.name / f"{remote.etag}.lock")
+    for folder in (blob.parent, link.parent, Path(lock.lock_file).parent):
         folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock):
+    try:
+        held = lock.acquire(timeout=0)
+    except Timeout:
+        watcher.step(f"waiting for who fetches {remote.path}", remote.size, 0)
+        held = lock.acquire()
+    with held:
         if blob.exists() and damage(blob, remote.size, [sha256, remote.etag]) is not None:
             blob.unlink()
         if not blob.exists():
