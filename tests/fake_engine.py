@@ -61,6 +61,7 @@ class FakeEngine:
     spec = SimpleNamespace(name="voxkit-en", family="native", revision="1")
     fingerprint = FINGERPRINT
     sample_rate = RATE
+    prefers_whole = False
     default_voice = "anna"
     parts = SimpleNamespace(tokenizer=FakeEar())
 

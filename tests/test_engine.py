@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import itertools
 import os
 import random
 import threading
@@ -17,10 +18,10 @@ import torch
 
 from voxkit.audio import Audio
 from voxkit.decoder import FlowDecoder
-from voxkit.engine import Engine, _hops
+from voxkit.engine import Engine, _begun_late, _hops
 from voxkit.errors import AudioError, TextError, VoiceError
 from voxkit.modules.fsq import codes_to_tokens
-from voxkit.options import Options
+from voxkit.options import WHOLE, Options
 from voxkit.spec import StreamSpec
 from voxkit.text import Script, Sentence
 from voxkit.voice import Voice
@@ -101,6 +102,24 @@ def test_a_hop_is_decoded_as_soon_as_it_is_full(engine: Engine) -> None:
 def test_the_last_hop_may_be_empty(engine: Engine) -> None:
     hops = [(len(hop), last) for hop, last in _hops(iter(range(9)), engine.spec.stream.hops())]
     assert hops == [(3, False), (6, False), (0, True)]
+
+
+def test_first_hops_are_joined_until_there_are_enough_tokens(engine: Engine) -> None:
+    def sizes(least: int) -> list[int]:
+        return list(itertools.islice(_begun_late(engine.spec.stream.hops(), least), 3))
+
+    assert sizes(1) == sizes(3) == [3, 6, 12]
+    assert sizes(4) == sizes(9) == [9, 12, 12]
+    assert sizes(WHOLE)[0] >= WHOLE
+
+
+def test_a_sentence_may_be_decoded_at_once(engine: Engine, voice: Voice) -> None:
+    hops = [piece.samples for piece in engine.stream(TEXT, voice, Options(seed=3))]
+    options = Options(seed=3, first_hop=WHOLE)
+    whole = [piece.samples for piece in engine.stream(TEXT, voice, options)]
+    assert len(whole) < len(hops)
+    # Sums of other sizes are added up in another order, and pulses magnify what that does.
+    np.testing.assert_allclose(np.concatenate(whole), np.concatenate(hops), atol=2e-3)
 
 
 def test_hops_are_those_of_the_decoder(engine: Engine, voice: Voice) -> None:

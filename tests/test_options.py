@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from voxkit.errors import VoxkitError
-from voxkit.options import Options
+from voxkit.options import WHOLE, Options
 
 RANGES = [
     ("seed", 0, 2**63 - 1),
@@ -18,6 +18,7 @@ RANGES = [
     ("steps", 1, 100),
     ("guidance", 0.0, 10.0),
     ("sentence_pause_ms", 0.0, 10_000.0),
+    ("first_hop", 1, WHOLE),
 ]
 
 

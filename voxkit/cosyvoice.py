@@ -364,6 +364,8 @@ def _without_lead(transcript: str, spec: BpeTextSpec) -> str:
 class MelDecoder:
     """Speech tokens and voice → mel."""
 
+    prefers_whole = True  # what it remembers of a frame between hops is some 2 MB
+
     def __init__(
         self, spec: CosyVoiceSpec, flow: EncodedFlow, *, full_attention: bool = False
     ) -> None:

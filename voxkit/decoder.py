@@ -47,6 +47,8 @@ class FlowDecoder:
     section III.1).
     """
 
+    prefers_whole = False  # it remembers little
+
     def __init__(self, spec: ModelSpec, model: Dit) -> None:
         self.spec, self.model = spec, model
 

@@ -98,6 +98,8 @@ class Generator(Protocol):
 class Decoder(Protocol):
     """Speech tokens and voice → mel, on a grid of chunks."""
 
+    prefers_whole: bool  # whether a sentence decoded at once takes much less memory than in hops
+
     def init_state(self, voice: Voice, options: Options) -> State:
         """Return the state after the reference, from which any number of sentences can start."""
 
@@ -150,6 +152,7 @@ class Engine:
         self.called = spec.name  # the user may name it otherwise: by hub id or folder
         self.fingerprint, self.default_voice = fingerprint, default_voice
         self.sample_rate = spec.mel.sample_rate
+        self.prefers_whole = parts.decoder.prefers_whole  # sentences, where nobody waits for sound
         self._readings = Readings(parts.decoder.init_state)
 
     def prepare(self, text: str | Sequence[Piece]) -> Script:
@@ -322,7 +325,8 @@ class Engine:
         stretch = init_stretch(1.0 if parts.vocoder.stretches else told.prosody.speed)
         tokens = self._tokens(utterance, voice, options, sampling, progress, told.instruction)
         said = frames = 0
-        for hop, last in _hops(tokens, parts.decoder.hops(voice, earlier)):
+        sizes = _begun_late(parts.decoder.hops(voice, earlier), options.first_hop or 1)
+        for hop, last in _hops(tokens, sizes):
             said += len(hop)
             new = torch.tensor(hop, dtype=torch.long)
             mel, mel_state = parts.decoder.decode(new, mel_state, last)
@@ -377,6 +381,15 @@ class Engine:
     def _silence(self, milliseconds: float) -> Audio:
         count = round(milliseconds * self.sample_rate / 1000)
         return Audio(np.zeros(count, np.float32), self.sample_rate)
+
+
+def _begun_late(sizes: Iterator[int], least: int) -> Iterator[int]:
+    """Join the first hops until they have at least so many tokens."""
+    first = next(sizes)
+    while first < least:
+        first += next(sizes)
+    yield first
+    yield from sizes
 
 
 def _hops(tokens: Iterator[int], sizes: Iterator[int]) -> Iterator[tuple[list[int], bool]]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from voxkit.errors import VoxkitError
 
+WHOLE = 100_000  # tokens, as a first hop: more than any sentence has
+
 
 @dataclass(frozen=True)
 class Options:
@@ -19,6 +21,7 @@ class Options:
     steps: int | None = None  # of the decoder, from noise to mel
     guidance: float | None = None  # classifier-free guidance of the decoder
     sentence_pause_ms: float = 200.0  # silence between sentences
+    first_hop: int | None = None  # fewest tokens of a sentence that are decoded before it sounds
 
     def __post_init__(self) -> None:
         """Refuse values outside their range with one sentence."""
@@ -29,6 +32,7 @@ class Options:
         _within("top-k", self.top_k, 1, 100_000)
         _within("steps", self.steps, 1, 100)
         _within("guidance", self.guidance, 0.0, 10.0)
+        _within("first hop", self.first_hop, 1, WHOLE)
         _within("sentence pause", self.sentence_pause_ms, 0.0, 10_000.0)
 
 

@@ -206,7 +206,7 @@ def _options(given: dict[str, Any]) -> Options:
     for name, value in given.items():
         if name not in known:
             raise ValueError(f"there is no option {name[:40]!r}")
-        whole = name in ("seed", "top_k", "steps")
+        whole = name in ("seed", "top_k", "steps", "first_hop")
         missing = value is None and known[name].default is None
         if not missing and not (_is_number(value) and (type(value) is int or not whole)):
             raise ValueError(f"option {name} is no number")

@@ -15,6 +15,7 @@ from fake_hub import REPO, FakeHub, point_to, serve
 from huggingface_hub import close_session
 from tiny_cosyvoice import FAMILIES, hub_folder
 
+from voxkit import provenance
 from voxkit.audio import Audio, write_audio
 from voxkit.catalogue import OWN_SPEC
 from voxkit.cli.app import run
@@ -23,6 +24,7 @@ from voxkit.cosyvoice_spec import CosyVoiceSpec
 from voxkit.families import read_spec
 from voxkit.library import find_voice
 from voxkit.modules.speech_lm import SpeechLm
+from voxkit.options import WHOLE
 from voxkit.reference import loud_phrases
 from voxkit.voice import load_voice, save_voice
 
@@ -95,6 +97,11 @@ def recorded(path: Path, audio: Audio) -> str:
     return str(path)
 
 
+def samples(path: str) -> bytes:
+    with wave.open(path) as file:
+        return file.readframes(file.getnframes())
+
+
 def duration(path: str) -> float:
     with wave.open(path) as file:
         return file.getnframes() / file.getframerate()
@@ -163,6 +170,27 @@ def test_every_language_is_spoken(family: str, text: str, folders: dict[str, Pat
     model = str(folders[family])
     assert run(["speak", text, "--model", model, "-o", "x.wav", "--seed", "3", "-q"]) == 0
     assert duration("x.wav") > 0.3
+
+
+def test_a_file_is_decoded_sentence_by_sentence_and_replayed_so(folders: dict[str, Path]) -> None:
+    model = ["--model", str(folders["cosyvoice2"]), "-q"]
+    words = ["speak", TEXT, *model, "--seed", "2", "-o"]
+
+    def first_hop(path: str) -> int | None:
+        record = json.loads(provenance.read_comment(Path(path)) or "")
+        found: int | None = record["options"]["first_hop"]
+        return found
+
+    assert run([*words, "a.wav"]) == 0
+    assert first_hop("a.wav") == WHOLE
+    assert run(["speak", "--replay", "a.wav", "-o", "b.wav", *model]) == 0
+    assert (first_hop("b.wav"), samples("b.wav")) == (WHOLE, samples("a.wav"))
+    assert run([*words, "c.wav", "--compat"]) == 0  # which goes by upstream's hops
+    assert first_hop("c.wav") is None
+    Path("lines.txt").write_text(TEXT, encoding="utf-8")
+    assert run(["batch", "lines.txt", "-o", "out", *model]) == 0
+    (line,) = Path("out").glob("*.wav")
+    assert first_hop(str(line)) == WHOLE
 
 
 def test_lines_of_a_batch_share_their_steps(folders: dict[str, Path]) -> None:

@@ -245,6 +245,7 @@ def batch(
     _check_folder(output, make=not dry_run)
     manifest = Manifest(output)
     engine = request.load(out, together=together)
+    order = Order("", reading, options, style, sample_rate).unheard(engine, request)
     with out.bar("Hearing the voice", None):
         wanted = wanted.on(engine)
     assert wanted.voice is not None  # Wanted.on always finds or makes one
@@ -255,7 +256,7 @@ def batch(
         "model": [engine.fingerprint, engine.spec.name, engine.spec.revision]
         + [f"{name}={getattr(request, name)}" for name in LOADING if _asked(request, name)]
         + ["together"] * (together > 0),
-        "options": dataclasses.asdict(dataclasses.replace(options, seed=0)),
+        "options": dataclasses.asdict(dataclasses.replace(order.options, seed=0)),
         "style": [style.settings(), style.said, style.exact],
         "reading": [reading.ssml, {word: said.value for word, said in reading.lexicon.items()}],
         "format": extension,
@@ -268,7 +269,6 @@ def batch(
     if dry_run:
         _show_plan(out, todo)
         return
-    order = Order("", reading, options, style, sample_rate)
     studio = Studio(engine, wanted.voice, find, order, provenance, request, output, extension)
     _run(out, studio, todo, manifest, workers=jobs, together=together)
 

@@ -17,7 +17,7 @@ from voxkit.cli.request import Reading, Request, named_voices
 from voxkit.cli.voices import Wanted, wanted_voice
 from voxkit.errors import ModelError, TextError, VoiceError
 from voxkit.markup import is_library_name
-from voxkit.options import Options
+from voxkit.options import WHOLE, Options
 from voxkit.style import Style
 
 if TYPE_CHECKING:
@@ -41,6 +41,15 @@ class Order:
     options: Options
     style: Style
     sample_rate: int | None  # Hz, of the result, where it is not the model's
+
+    def unheard(self, engine: Engine, request: Request) -> Order:
+        """Return the order for sound that nobody hears before all of it is made.
+
+        Where that takes less memory its sentences are decoded at once.
+        """
+        if not engine.prefers_whole or request.compat:
+            return self
+        return dataclasses.replace(self, options=dataclasses.replace(self.options, first_hop=WHOLE))
 
 
 def told(

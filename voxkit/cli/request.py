@@ -59,17 +59,17 @@ class Request:
 
     def options(self, seed: int) -> Options:
         """Return the options that the flags ask for; a value out of range is wrong usage."""
-        given = {"speed": self.speed, "sentence_pause_ms": self.pause}
-        set_by_user = {name: value for name, value in given.items() if value is not None}
+        usual = Options()
         try:
             return Options(
                 seed=seed,
+                speed=usual.speed if self.speed is None else self.speed,
                 temperature=self.temperature,
                 top_p=self.top_p,
                 top_k=self.top_k,
                 steps=self.steps,
                 guidance=self.guidance,
-                **set_by_user,
+                sentence_pause_ms=usual.sentence_pause_ms if self.pause is None else self.pause,
             )
         except VoxkitError as error:
             raise typer.BadParameter(str(error)) from None
