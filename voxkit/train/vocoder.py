@@ -4,8 +4,11 @@ A plain distance between spectra is least for sound without chance in it, and a 
 by it buzzes: it puts pulses where speech has noise.  The energy distance of two draws y, y' from
 the speech x, E d(x, y) - E d(y, y') / 2, is least where the draws are distributed as speech is:
 Gritsenko et al. 2020, "A spectral energy distance for parallel speech synthesis"
-(arXiv 2008.01160).  Single bins of noise are nearly all chance, so the same distance is taken of
-the loudness of mel bands too, in which little of it is left.
+(arXiv 2008.01160).  Chance is not only in the noise: a mel does not tell where in a period a window
+falls, so the pulses of each draw begin anywhere.  Draws with the same pulses pay for every window
+that is shorter than a few periods as if that could be known, and learn to be hoarse.  Single bins
+of noise are nearly all chance, so the same distance is taken of the loudness of mel bands too, in
+which little of it is left.
 """
 
 from __future__ import annotations
