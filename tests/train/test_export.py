@@ -274,22 +274,6 @@ def test_a_voice_speaks_like_all_of_its_recordings(
     assert voice.attributes == {name: pytest.approx(value) for name, value in wanted.items()}
 
 
-def test_a_voice_may_sound_as_its_clip_alone(
-    weights: dict[str, Tensor], data: Path, tmp_path: Path
-) -> None:
-    voices = tuple(dataclasses.replace(v, sounds_as="clip") for v in RECIPE.voices)
-    recipe = dataclasses.replace(RECIPE, voices=voices)
-    out = exported(weights, data, tmp_path / "model", recipe)
-    voice = load_voice(out / "voices" / "b.safetensors")
-    assert voice.reference is not None
-    heard = load(out, device="cpu").parts.tokenizer.describe(voice.reference, None)
-    assert float(heard.speaker @ voice.speaker) > 0.999
-    assert voice.attributes["pitch_hz"] == pytest.approx(heard.attributes["pitch_hz"], rel=0.02)
-    usual = load_voice(exported(weights, data, tmp_path / "usual") / "voices" / "b.safetensors")
-    assert float(usual.speaker @ voice.speaker) < 0.999
-    assert voice.attributes != usual.attributes
-
-
 def test_a_voice_keeps_the_tokens_of_its_clip(
     weights: dict[str, Tensor], data: Path, tmp_path: Path
 ) -> None:

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -47,7 +47,6 @@ class VoiceRecipe:
     description: str
     source: str
     licence: str
-    sounds_as: Literal["speaker", "clip"] = "speaker"  # in all their recordings, or in this one
 
 
 @dataclass(frozen=True)
@@ -146,15 +145,11 @@ def _voice(
         )
     recording = read_audio(clips(entry.set, entry.clip))
     voice = engine.clone(recording, name=entry.name, transcript=clip.utterance.text or None)
-    if entry.sounds_as == "speaker":
-        speaker = np.mean([e.speaker for e in mine], axis=0)
-        voice = dataclasses.replace(
-            voice,
-            speaker=(speaker / np.linalg.norm(speaker)).astype(np.float32),
-            attributes=dict(voice.attributes) | _median_attributes(engine.spec.mel, mine),
-        )
+    speaker = np.mean([e.speaker for e in mine], axis=0)
     return dataclasses.replace(
         voice,
+        speaker=(speaker / np.linalg.norm(speaker)).astype(np.float32),
+        attributes=dict(voice.attributes) | _median_attributes(engine.spec.mel, mine),
         description=entry.description,
         source=entry.source,
         licence=entry.licence,
