@@ -18,8 +18,8 @@ from voxkit.voice import load_voice
 
 @pytest.fixture(scope="module")
 def speech() -> Audio:
-    """A few seconds of Julia, with two pauses."""
-    kept = load_voice(BUILTIN_FOLDER / "julia.safetensors").reference
+    """A few seconds of Dawn, with pauses."""
+    kept = load_voice(BUILTIN_FOLDER / "dawn.safetensors").reference
     assert kept is not None
     return kept
 

@@ -250,12 +250,12 @@ def import_(
 @app.command()
 def mix(
     voices: Annotated[
-        str, typer.Argument(metavar="MIX", help='Voices with weights, such as "dave(2)+julia(1)".')
+        str, typer.Argument(metavar="MIX", help='Voices with weights, such as "dave(2)+dawn(1)".')
     ],
     name: Annotated[str, typer.Option("--name", help="Name of the new voice.")],
     force: flags.ForceFlag = False,
 ) -> None:
-    """Keep a voice between others; `--voice "dave(2)+julia(1)"` speaks with one at once."""
+    """Keep a voice between others; `--voice "dave(2)+dawn(1)"` speaks with one at once."""
     from voxkit.library import add_voice, find_voice, free_path
 
     free_path(name, force=force)
@@ -264,7 +264,7 @@ def mix(
 
 
 def _file_name(name: str) -> str:
-    """Return a voice's name as one that the library takes: `dave(2)+julia` → `dave-2-julia`."""
+    """Return a voice's name as one that the library takes: `dave(2)+dawn` → `dave-2-dawn`."""
     words = re.findall(r"\w+", name)
     return "-".join(words)[:64].strip("-") or "voice"
 
