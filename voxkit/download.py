@@ -122,9 +122,10 @@ def fetch(
 
     blob, part = repo_folder / "blobs" / remote.etag, partial(repo_folder, remote)
     link = repo_folder / "snapshots" / commit / remote.path
-    lock = FileLock(repo_folder.parent / ".locks" / repo_folder.name / f"{remote.etag}.lock")
-    for folder in (blob.parent, link.parent, Path(lock.lock_file).parent):
+    locks = repo_folder.parent / ".locks" / repo_folder.name
+    for folder in (blob.parent, link.parent, locks):
         folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(locks / f"{remote.etag}.lock")
     try:
         held = lock.acquire(timeout=0)
     except Timeout:

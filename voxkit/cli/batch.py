@@ -245,7 +245,7 @@ def batch(
     _check_folder(output, make=not dry_run)
     manifest = Manifest(output)
     engine = request.load(out, together=together)
-    order = Order("", reading, options, style, sample_rate).unheard(engine, request)
+    order = Order("", reading, options, style, sample_rate).for_a_file(engine, request)
     with out.bar("Hearing the voice", None):
         wanted = wanted.on(engine)
     assert wanted.voice is not None  # Wanted.on always finds or makes one

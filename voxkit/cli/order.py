@@ -42,7 +42,7 @@ class Order:
     style: Style
     sample_rate: int | None  # Hz, of the result, where it is not the model's
 
-    def unheard(self, engine: Engine, request: Request) -> Order:
+    def for_a_file(self, engine: Engine, request: Request) -> Order:
         """Return the order for sound that nobody hears before all of it is made.
 
         Where that takes less memory its sentences are decoded at once.

@@ -130,7 +130,7 @@ def speak(
     way = None if again else _as_it_comes(request, input_file, output)
     engine, order, words = _words(out, request, order, arriving, way)
     if again is None and target.player is None and not target.to_stdout:
-        order = order.unheard(engine, request)
+        order = order.for_a_file(engine, request)
     find = finder(engine)
     with out.bar("Hearing the voice", None):
         speaker = wanted.on(engine).voice
