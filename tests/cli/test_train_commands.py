@@ -205,6 +205,13 @@ def test_a_model_is_made_from_recordings_step_by_step_and_speaks(place: Place) -
     assert len(samples) > 0 and np.isfinite(samples).all()  # its length hangs on rounding
     assert "use --force" in failed(place.train("export"))
     assert place.train("export", "--force").status == 0
+    guided = Path(place.recipe("decoder"))
+    guided.write_text(guided.read_text().replace("guess = 0.5", "guess = 0.5\nguided = 0.7"))
+    (place.work / "decoder" / "checkpoint.pt").unlink()
+    assert "name it with --from" in failed(place.train("decoder"))
+    assert place.train("decoder", "--from", str(model)).status == 0
+    assert "name it with --from" in failed(place.train("decoder", "--steps", "4"))
+    assert place.train("decoder", "--from", str(model), "--steps", "4").status == 0
     place.train("tokenizer", "--steps", "4")
     assert "encoded 1 of the shards" in place.train("generator", "--steps", "4").err
     again = place.train("corpus")

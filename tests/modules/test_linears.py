@@ -74,16 +74,17 @@ def test_rows_that_it_was_not_laid_out_for_give_the_same(count: int) -> None:
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-def test_gelu_of_a_layer_is_its_tanh_form(ordered: bool) -> None:
+@pytest.mark.parametrize("form", ["tanh", "none"])
+def test_gelu_of_a_layer_has_the_form_asked_for(form: str, ordered: bool) -> None:
     plain = tiny.stir(nn.Linear(128, 160)).requires_grad_(False)
     x = torch.randn(3, 128, generator=tiny.seeded(1))
-    expected = F.gelu(plain(x), approximate="tanh")
-    assert torch.equal(gelu(plain, x), expected)
+    expected = F.gelu(plain(x), approximate=form)
+    assert torch.equal(gelu(plain, x, form), expected)
     packed = Bf16Linear(plain.weight.bfloat16(), plain.bias, 1)
     if not ordered:
         packed.ordered, packed.kept = False, plain.weight.bfloat16()
-    assert gelu(packed, x).dtype == torch.float32
-    assert error(gelu(packed, x), expected) <= ALLOWED[Kind.bf16]
+    assert gelu(packed, x, form).dtype == torch.float32
+    assert error(gelu(packed, x, form), expected) <= ALLOWED[Kind.bf16]
 
 
 @pytest.mark.parametrize("kernel", [1, 3])

@@ -68,6 +68,34 @@ def test_gradients_reach_every_parameter() -> None:
     assert tiny.without_gradient(made.model) == []
 
 
+def guided(strength: float, drop: float) -> DecoderTask:
+    """A task whose teacher has the weights that its model starts with."""
+    recipe = dataclasses.replace(RECIPE, guided=strength, drop_condition=drop)
+    made = task(recipe)
+    assert made.teacher is not None
+    made.teacher.load_state_dict(made.model.state_dict())
+    return made
+
+
+def test_guidance_is_what_the_teacher_has_yet_to_teach() -> None:
+    mild, strong = (float(guided(g, 0.0).losses(0, Draw(0, 0))["flow"]) for g in (0.5, 1.0))
+    assert mild > 1e-6
+    assert strong == pytest.approx(4 * mild, rel=1e-4)  # the error is the guidance itself, squared
+
+
+def test_without_condition_the_teacher_is_not_guided() -> None:
+    assert float(guided(0.7, 1.0).losses(0, Draw(0, 0))["flow"]) == 0.0
+
+
+def test_the_teacher_is_not_trained() -> None:
+    made = guided(0.7, 0.2)
+    losses = made.losses(0, Draw(0, 0))
+    losses["loss"].backward()
+    assert made.teacher is not None
+    assert all(p.grad is None and not p.requires_grad for p in made.teacher.parameters())
+    assert any(p.grad is not None for p in made.model.parameters())
+
+
 def test_without_condition_nothing_of_tokens_and_voice_is_heard() -> None:
     deaf = task(dataclasses.replace(RECIPE, drop_condition=1.0, guess=0.0))
     deaf.losses(0, Draw(0, 0))["loss"].backward()

@@ -61,6 +61,24 @@ def test_a_network_of_another_shape_is_one_sentence(model: Path) -> None:
     assert all(torch.equal(weight, before[name]) for name, weight in net.state_dict().items())
 
 
+def test_a_deeper_network_starts_as_the_shallower_one(model: Path) -> None:
+    deep = dataclasses.replace(tiny.SPEC.vocoder, layers=tiny.SPEC.vocoder.layers + 2)
+    with torch.random.fork_rng(devices=[]):
+        nets = [
+            native_modules(dataclasses.replace(tiny.SPEC, vocoder=v))["vocoder"]
+            for v in (tiny.SPEC.vocoder, deep)
+        ]
+        mel = torch.randn(1, tiny.MEL.bins, 9)
+    new = [f"backbone.convnext.{tiny.SPEC.vocoder.layers + i}." for i in range(2)]
+    assert warm_start(nets[0], "vocoder", model) == []
+    fresh = warm_start(nets[1], "vocoder", model)
+    assert all(any(name.startswith(n) for name in fresh) for n in new)
+    assert all(name.startswith(tuple(new)) for name in fresh)
+    with torch.no_grad():
+        for shallow, deeper in zip(*(net.measure_pitch(mel) for net in nets), strict=True):
+            assert torch.equal(shallow, deeper)
+
+
 def test_a_smaller_network_is_one_sentence(model: Path) -> None:
     few = dataclasses.replace(tiny.SPEC.vocoder, layers=1)
     with torch.random.fork_rng(devices=[]):

@@ -176,6 +176,7 @@ def _train(
     with torch.random.fork_rng():
         torch.manual_seed(loop.seed)  # inside the fork: initial weights only
         task = _build(part, _spec(spec), data, loop.steps, work, out)
+    _teach(task, start)
     if start is not None:
         _warm_start(task, part, start, work, out)
     with out.bar(f"Training the {part}", loop.steps) as bar:
@@ -190,6 +191,17 @@ def _train(
         run(task, loop, work / part, device=where, mixed=mixed, report=report)
     made = [n for n in ("checkpoint.pt", "log.jsonl", "loss.png") if (work / part / n).is_file()]
     out.note(f"{work / part}: {', '.join(made)} at step {loop.steps}.")
+
+
+def _teach(task: Task, model: str | None) -> None:
+    """Give a decoder that learns guidance the model whose guidance it learns."""
+    from voxkit.train.decoder import DecoderTask
+
+    if not isinstance(task, DecoderTask) or task.teacher is None:
+        return
+    if model is None:
+        raise TrainingError("The recipe's task.guided asks for a teacher: name it with --from.")
+    warm_start(task.teacher, "decoder", find_model(model))
 
 
 def _warm_start(task: Task, part: str, model: str, work: Path, out: Output) -> None:

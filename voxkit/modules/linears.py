@@ -66,9 +66,9 @@ class Bf16Linear(Packed):
         """(…, K) → (…, N) in the type of x."""
         return self._multiplied(x, "none", "")
 
-    def gelu(self, x: Tensor) -> Tensor:
-        """GELU, by its tanh, of what `forward` returns, before that is rounded."""
-        return self._multiplied(x, "gelu", "tanh")
+    def gelu(self, x: Tensor, approximate: str) -> Tensor:
+        """GELU of what `forward` returns, before that is rounded."""
+        return self._multiplied(x, "gelu", approximate)
 
     def _multiplied(self, x: Tensor, after: str, how: str) -> Tensor:
         narrow = x.to(torch.bfloat16)
@@ -109,11 +109,11 @@ def narrowed(x: Tensor, layer: nn.Module) -> Tensor:
     return x.to(torch.bfloat16) if isinstance(layer, Bf16Linear) else x
 
 
-def gelu(layer: nn.Module, x: Tensor) -> Tensor:
-    """GELU, by its tanh, of layer(x): in bf16 on a CPU, alone it takes as long as the product."""
+def gelu(layer: nn.Module, x: Tensor, approximate: str = "tanh") -> Tensor:
+    """GELU of layer(x): in bf16 on a CPU, alone it takes as long as the product."""
     if isinstance(layer, Bf16Linear):
-        return layer.gelu(x)
-    return F.gelu(layer(x), approximate="tanh")
+        return layer.gelu(x, approximate)
+    return F.gelu(layer(x), approximate=approximate)
 
 
 class Int8Linear(Packed):

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from voxkit.cosyvoice_spec import UnetSpec
 from voxkit.modules.chunks import CausalConv, KeyValues, no_keys
-from voxkit.modules.linears import narrowed
+from voxkit.modules.linears import gelu, narrowed
 
 WIDEN = 4  # the time vector and the feed-forward are this much wider than the blocks
 
@@ -99,7 +99,7 @@ class AttentionBlock(nn.Module):
         h = F.scaled_dot_product_attention(query, keys, values, mask)
         x = x + self.out(h.transpose(1, 2).reshape(batch, frames, -1))
         h = narrowed(self.feed_norm(x), self.widen)
-        return x + self.narrow(F.gelu(self.widen(h))), seen
+        return x + self.narrow(gelu(self.widen, h, "none")), seen
 
 
 @dataclass

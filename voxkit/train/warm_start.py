@@ -33,7 +33,9 @@ def find_model(model: str) -> Path:
 def warm_start(net: nn.Module, part: str, folder: Path) -> list[str]:
     """Fill `net` with a model's weights of `part`; returns the names of what starts fresh.
 
-    What only training needs, such as the tokenizer's teacher, is in no model.
+    What only training needs, such as the tokenizer's teacher, is in no model.  Where `net` has more
+    blocks than the model, the scale of their layers (ConvNeXt's gamma) starts at nothing, so that
+    the deeper network starts as the shallower one.
     """
     path = folder / "model.safetensors"
     own, keep = net.state_dict(), KEPT.get(part, "")
@@ -51,6 +53,10 @@ def warm_start(net: nn.Module, part: str, folder: Path) -> list[str]:
             )
     if not found:
         raise TrainingError(f"{path} has no weights of the {part} to start from.")
+    fresh = [name for name in own if name not in found]
     with torch.no_grad():
         net.load_state_dict(own | found)
-    return [name for name in own if name not in found]
+        for name in fresh:
+            if name.endswith(".gamma"):
+                net.get_parameter(name).zero_()
+    return fresh
