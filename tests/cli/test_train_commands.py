@@ -365,8 +365,11 @@ def test_numbers_of_another_family_are_refused(place: Place) -> None:
     assert "only native models are trained" in failed(place.train("speaker"))
 
 
-@pytest.mark.parametrize("part", ["corpus", "letters", *PARTS, "export"])
-def test_the_packaged_recipes_fit_the_packaged_numbers(part: str) -> None:
+SECOND = ["generator-2", "decoder-2", "vocoder-2"]
+
+
+@pytest.mark.parametrize("name", ["corpus", "letters", *PARTS, *SECOND, "export"])
+def test_the_packaged_recipes_fit_the_packaged_numbers(name: str) -> None:
     """Every recipe of the repository is read as its command reads it."""
     from voxkit.cli import train
     from voxkit.spec import from_dict
@@ -377,7 +380,8 @@ def test_the_packaged_recipes_fit_the_packaged_numbers(part: str) -> None:
     from voxkit.train.tokenizer import TokenizerRecipe
     from voxkit.train.vocoder import VocoderRecipe
 
-    data = train._recipe(part, None)
+    part = name.removesuffix("-2")
+    data = train._recipe(part, Path(name) if name in SECOND else None)
     spec = train._spec(None)
     if part == "corpus":
         assert from_dict(corpus.CorpusRecipe, data, part).sets

@@ -34,7 +34,12 @@ WorkFlag = Annotated[
 ]
 DataFlag = Annotated[Path, typer.Option("--data", help="Folder that holds the recorded sets.")]
 RecipeFlag = Annotated[
-    Path | None, typer.Option("--recipe", help="A TOML recipe instead of the packaged one.")
+    Path | None,
+    typer.Option(
+        "--recipe",
+        metavar="FILE|NAME",
+        help="A TOML recipe, or a packaged one such as vocoder-2, instead of the command's own.",
+    ),
 ]
 SpecFlag = Annotated[
     Path | None, typer.Option("--spec", help="A config.json instead of voxkit-en's.")
@@ -60,9 +65,11 @@ R = TypeVar("R")
 
 
 def _recipe(name: str, path: Path | None) -> dict[str, Any]:
-    """Read a recipe: the packaged one called `name`, or a file."""
-    packaged = resources.files("voxkit") / "train" / "recipes" / f"{name}.toml"
-    source = path or packaged
+    """Read a recipe: the packaged one called `name`, or a file, or another packaged one."""
+    packaged = Path(str(resources.files("voxkit"))) / "train" / "recipes"
+    source = packaged / f"{path or name}.toml"
+    if path is not None and (path.suffix or path.exists()):
+        source = path
     try:
         return tomllib.loads(source.read_text(encoding="utf-8"))
     except FileNotFoundError:
