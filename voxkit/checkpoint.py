@@ -198,12 +198,13 @@ def _load_native(
     from voxkit.engine import Engine, Parts
     from voxkit.generator import PhoneFrontend, PhoneGenerator
     from voxkit.modules.linears import MANY, pack
+    from voxkit.modules.undrawn import Undrawn
     from voxkit.phonemes import Lexicon
     from voxkit.tokenizer import FsqTokenizer
 
     path = folder / "model.safetensors"
     weights = read_weights(path)
-    with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and then replaced
+    with torch.random.fork_rng(devices=[]), Undrawn():
         modules = native_modules(spec)
     for name, module in modules.items():
         fill(module, weights, name, path, device)
@@ -310,7 +311,7 @@ def fill(
                 f"{path}: {name}.{key} is {tuple(tensor.shape)} where config.json asks for "
                 f"{tuple(wanted[key].shape)}."
             )
-    module.load_state_dict({key: tensor.float() for key, tensor in mine.items()})
+    module.load_state_dict({key: tensor.float() for key, tensor in mine.items()}, assign=True)
     module.to(device).eval().requires_grad_(False)
 
 

