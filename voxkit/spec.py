@@ -125,7 +125,7 @@ class FlowSpec:
     """Conditional flow matching: steps from noise to mel, with classifier-free guidance."""
 
     steps: int
-    guidance: float
+    guidance: float  # 0 where the weights have learnt it (`DecoderRecipe.guided`)
 
 
 @dataclass(frozen=True)
