@@ -34,7 +34,7 @@ def measure(model: str, seconds: float, runs: int) -> tuple[float, list[float]]:
     part: Any = engine.parts.decoder
     flow, estimator = part.decoder.net, part.decoder.net.estimator
     draw = torch.Generator().manual_seed(0)
-    x = torch.randn(2, flow.bins, int(50 * seconds), generator=draw)
+    x = torch.randn(2, flow.bins, round(engine.spec.mel.frame_rate * seconds), generator=draw)
     speaker, now = torch.randn(2, flow.bins, generator=draw), torch.tensor([0.3])
     mask = chunk_mask(0, x.shape[2], flow.spec.chunk * flow.rate, cpu)
 

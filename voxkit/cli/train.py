@@ -50,7 +50,8 @@ FromFlag = Annotated[
     typer.Option(
         "--from",
         metavar="NAME|FOLDER",
-        help="Model whose weights training starts from, while there is no checkpoint.",
+        help="Model whose weights training starts from, while there is no checkpoint; a recipe "
+        "with `guided` learns from it until the end.",
     ),
 ]
 DtypeFlag = Annotated[
@@ -214,7 +215,7 @@ def _teach(task: Task, model: str | None) -> None:
 def _warm_start(task: Task, part: str, model: str, work: Path, out: Output) -> None:
     """Give the network of a part that has no checkpoint yet the weights of a model."""
     if (work / part / "checkpoint.pt").is_file():
-        out.note(f"{work / part}/checkpoint.pt is there and goes on: --from is not needed.")
+        out.note(f"{work / part}/checkpoint.pt is there and goes on, not from {model}.")
         return
     folder = find_model(model)
     fresh = sorted({name.split(".")[0] for name in warm_start(task.model, part, folder)})

@@ -140,32 +140,33 @@ class DecoderTask:
         x = t[:, None, None] * mel + (1 - t[:, None, None]) * noise
         mask = chunk_mask(frames, ratio * int(rng.choice(recipe.chunks)), device)
 
-        def velocity(model: Dit, on: Tensor) -> tuple[Tensor, Tensor]:
-            """Velocity, conditional where `on` (B, 1) is 1, and the encoder's own mel."""
+        def velocities(model: Dit, *conditional: Tensor) -> tuple[list[Tensor], Tensor]:
+            """Velocity for each of the masks (B, 1), 0 without condition, and the encoder's mel."""
             voice = model.condition(who[0], who[1], who[2].float())
             features, guess, _ = model.encoder.step(codes, voice, model.encoder.init_state(count))
-            one = on[..., None]
-            field, _ = model.velocity(
-                x,
-                t,
-                features * one,
-                guess.detach() * one,
-                prompt * one,
-                voice * on,
-                0,
-                model.init_blocks(count),
-                mask,
-            )
-            return field, guess
+            fields = []
+            for on in conditional:
+                one = on[..., None]
+                field, _ = model.velocity(
+                    x,
+                    t,
+                    features * one,
+                    guess.detach() * one,
+                    prompt * one,
+                    voice * on,
+                    0,
+                    model.init_blocks(count),
+                    mask,
+                )
+                fields.append(field)
+            return fields, guess
 
         target = mel - noise
         if self.teacher is not None:
             with torch.no_grad():
-                target, blind = (
-                    velocity(self.teacher.to(device), on)[0] for on in (kept, kept * 0)
-                )
+                (target, blind), _ = velocities(self.teacher.to(device), kept, kept * 0)
             target = target + recipe.guided * (target - blind)  # as it is where kept is 0
-        made, guess = velocity(self.model, kept)
+        (made,), guess = velocities(self.model, kept)
         weight = (~in_prompt).float()[..., None].to(device)
         flow = ((made - target).square() * weight).sum() / weight.sum() / mel.shape[-1]
         first = (guess - mel).abs().mean()
