@@ -141,9 +141,20 @@ class FakeEngine:
             tone = 0.3 * np.sin(2 * np.pi * voice.attributes["pitch_hz"] * time)
             yield Audio(tone.astype(np.float32), RATE)
 
-    def clone(self, reference: Audio, *, name: str, transcript: str | None = None) -> Voice:
+    def clone(
+        self,
+        reference: Audio,
+        *,
+        name: str,
+        transcript: str | None = None,
+        likened: bool = True,
+    ) -> Voice:
         """Make a voice of the recording's loudness."""
         return voice(name, 100.0 + float(np.abs(reference.samples).mean()))
+
+    def likened(self, voice: Voice) -> Voice:
+        """Leave a voice as it is."""
+        return voice
 
     def adopt(self, voice: Voice) -> Voice:
         """Take only voices of its own."""

@@ -29,15 +29,26 @@ def recording(label: str, direction: list[float], transcript: str | None = None)
 class Cloner:
     """Takes the samples for the speaker vector."""
 
-    def clone(self, reference: Audio, *, name: str, transcript: str | None = None) -> Voice:
+    def clone(
+        self,
+        reference: Audio,
+        *,
+        name: str,
+        transcript: str | None = None,
+        likened: bool = True,
+    ) -> Voice:
+        assert not likened  # that takes long, and is done once, at the end
         pitch = 100.0 + 100.0 * float(reference.samples[0])
         voice = fake_engine.voice(name, pitch)
         return dataclasses.replace(voice, speaker=reference.samples, transcript=transcript)
 
+    def likened(self, voice: Voice) -> Voice:
+        return dataclasses.replace(voice, reading_pitch_factor=1.5)
+
 
 def test_one_recording_is_cloned_as_it_is() -> None:
     voice = cloned(Cloner(), [recording("a", [1, 0], "Hello.")], [GOOD], name="ada")
-    assert (voice.name, voice.transcript) == ("ada", "Hello.")
+    assert (voice.name, voice.transcript, voice.reading_pitch_factor) == ("ada", "Hello.", 1.5)
 
 
 def test_several_recordings_share_the_speaker_and_the_best_is_the_prompt() -> None:
@@ -46,6 +57,7 @@ def test_several_recordings_share_the_speaker_and_the_best_is_the_prompt() -> No
     for reports, prompt in (([noisy, GOOD], "Two."), ([GOOD, noisy], "One.")):
         voice = cloned(Cloner(), both, reports, name="ada")
         assert voice.transcript == prompt
+        assert voice.reading_pitch_factor == 1.5
         assert voice.speaker[1] / voice.speaker[0] == pytest.approx(0.8 / 1.8, rel=0.01)
         assert 180 < voice.attributes["pitch_hz"] < 200  # between the two
 
@@ -59,7 +71,14 @@ def test_recordings_of_two_people_are_refused_by_name() -> None:
 class Ear(Cloner):
     """Takes what is said over a telephone for another person's, as models do."""
 
-    def clone(self, reference: Audio, *, name: str, transcript: str | None = None) -> Voice:
+    def clone(
+        self,
+        reference: Audio,
+        *,
+        name: str,
+        transcript: str | None = None,
+        likened: bool = True,
+    ) -> Voice:
         heard = [1.0, 0.0] if reference.sample_rate == 8_000 else [0.0, reference.samples[50]]
         return dataclasses.replace(fake_engine.voice(name), speaker=np.array(heard, np.float32))
 

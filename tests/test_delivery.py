@@ -38,11 +38,11 @@ def test_nothing_asked_for_changes_nothing() -> None:
 
 def test_rate_and_pitch_of_style_markup_and_voice_multiply() -> None:
     sentence = Sentence("Hello.", False, "Hello.", manner=Manner(rate=1.5, pitch_st=4.0))
-    voice = tiny.voice(pitch_factor=1.1, rate_factor=0.9)
+    voice = tiny.voice(pitch_factor=1.1, reading_pitch_factor=1.2, rate_factor=0.9)
     style = Style(rate=0.8, pitch_st=8.0, said=("rate", "pitch_st"))
     made = deliver(sentence, wishes(style, voice, speed=2.0), "native")
     assert made.prosody.speed == pytest.approx(2.0 * 0.8 * 1.5 * 0.9)
-    assert made.prosody.factor == pytest.approx(2.0 * 1.1)
+    assert made.prosody.factor == pytest.approx(2.0 * 1.1 * 1.2)
 
 
 def test_pitch_is_spread_about_the_median_of_the_voice() -> None:

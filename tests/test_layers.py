@@ -33,7 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("modules",),
     ("audio",),
     ("reference", "voice", "speech", "segments", "tags"),
-    ("mixing", "revoice", "traits", "activity", "examination", "transcription"),
+    ("mixing", "revoice", "traits", "activity", "examination", "transcription", "likeness"),
     ("voice_space", "cloning"),
     ("voice_wish", "portrait"),
     ("design",),

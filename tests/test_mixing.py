@@ -54,13 +54,20 @@ def test_too_many_voices_are_refused() -> None:
 
 def test_a_mix_lies_between_its_voices() -> None:
     ann = dataclasses.replace(
-        fake_engine.voice("ann", 200.0), speaker=np.array([1, 0], np.float32), pitch_factor=1.2
+        fake_engine.voice("ann", 200.0),
+        speaker=np.array([1, 0], np.float32),
+        pitch_factor=1.2,
+        reading_pitch_factor=1.1,
+        timbre=np.full(80, 0.5, np.float32),
     )
     bob = dataclasses.replace(fake_engine.voice("bob", 100.0), speaker=np.array([0, 1], np.float32))
     mix = mixed([(ann, 0.5), (bob, 0.5)], name="ann+bob")
     assert mix.speaker == pytest.approx([0.5**0.5, 0.5**0.5])
     assert mix.attributes["pitch_hz"] == pytest.approx(20_000**0.5)  # pitches are ratios
     assert mix.pitch_factor == pytest.approx(1.2**0.5)
+    assert mix.reading_pitch_factor == pytest.approx(1.1**0.5)
+    assert mix.timbre is not None
+    assert mix.timbre == pytest.approx(np.full(80, 0.25))
     nearer = mixed([(ann, 0.9), (bob, 0.1)], name="ann(9)+bob")
     assert nearer.speaker[0] > 0.99
 

@@ -38,9 +38,11 @@ def make_voice(name: str = "ada", **changes: Any) -> Voice:
         consent="The speaker agreed.",
         creation={"how": "clone", "recordings": 2, "seconds": 4.5},
         pitch_factor=1.1,
+        reading_pitch_factor=1.05,
         tokens=random.integers(0, 6561, 25),
         mel=random.standard_normal((80, 50), np.float32),
         speaker=random.standard_normal(64, np.float32),
+        timbre=random.uniform(-1, 1, 80).astype(np.float32),
         reference=Audio(random.uniform(-0.9, 0.9, 24_000).astype(np.float32), 24_000),
     )
     return dataclasses.replace(voice, **changes)
@@ -60,7 +62,7 @@ def test_a_voice_comes_back_as_it_went(saved: Path) -> None:
     before, after = make_voice(), load_voice(saved)
     for entry in dataclasses.fields(About):
         assert getattr(after, entry.name) == getattr(before, entry.name)
-    for name in ("tokens", "mel", "speaker"):
+    for name in ("tokens", "mel", "speaker", "timbre"):
         ours, theirs = getattr(after, name), getattr(before, name)
         np.testing.assert_array_equal(ours, theirs)
         assert ours.dtype == theirs.dtype
@@ -82,7 +84,7 @@ def test_what_a_voice_lacks_it_lacks_after_the_disk_too(tmp_path: Path) -> None:
     )
     save_voice(bare, tmp_path / "a.safetensors")
     after = load_voice(tmp_path / "a.safetensors")
-    assert after.transcript is after.consent is after.reference is None
+    assert after.transcript is after.consent is after.reference is after.timbre is None
     assert after.attributes == {}
     assert after.mel.shape == (80, 0)
 
@@ -131,6 +133,10 @@ def test_an_existing_voice_is_kept_unless_forced(saved: Path) -> None:
         ({"description": "x" * 30_000}, "at most"),
         ({"transcript": 5}, "must be text"),
         ({"pitch_factor": 0.0}, "pitch_factor must be between"),
+        ({"reading_pitch_factor": 5.0}, "reading_pitch_factor must be between"),
+        ({"timbre": np.zeros(79, np.float32)}, "timbre has 79 bins and its mel 80"),
+        ({"timbre": np.full(80, 9.0, np.float32)}, "timbre holds numbers that no model gives"),
+        ({"timbre": np.zeros((80, 1), np.float32)}, "timbre has shape"),
         ({"rate_factor": float("nan")}, "rate_factor must be between"),
         ({"formant_factor": 1e9}, "formant_factor must be between"),
         ({"mel": np.full((80, 50), 1e6, np.float32)}, "no model gives"),

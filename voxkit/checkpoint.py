@@ -225,6 +225,7 @@ def _load_native(
         parts,
         fingerprint=fingerprint(spec, listens),
         default_voice=_default_voice(folder),
+        trial_lines=spec.trial_lines,
     )
 
 

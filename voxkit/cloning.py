@@ -26,8 +26,18 @@ _AS_WIDE = 1.25  # bandwidths further apart than this factor are not the same
 class Cloner(Protocol):
     """An engine that clones."""
 
-    def clone(self, reference: Audio, *, name: str, transcript: str | None = None) -> Voice:
-        """Make a voice from a recording."""
+    def clone(
+        self,
+        reference: Audio,
+        *,
+        name: str,
+        transcript: str | None = None,
+        likened: bool = True,
+    ) -> Voice:
+        """Make a voice from a recording, brought nearer to it or just as it was heard."""
+
+    def likened(self, voice: Voice) -> Voice:
+        """Bring a voice nearer to its recording."""
 
 
 class Listener(Protocol):
@@ -98,9 +108,11 @@ def cloned(
 
     Raises `AudioError` for recordings of different people.
     """
-    voices = [engine.clone(r.clip, name=name, transcript=r.transcript) for r in recordings]
+    voices = [
+        engine.clone(r.clip, name=name, transcript=r.transcript, likened=False) for r in recordings
+    ]
     if len(voices) == 1:
-        return voices[0]
+        return engine.likened(voices[0])
     for i, j in itertools.combinations(range(len(voices)), 2):
         pair = (recordings[i], recordings[j])
         if _alike(voices[i], voices[j]) < _STRANGERS and not _one_person(
@@ -114,7 +126,8 @@ def cloned(
     shares = np.array([r.clip.seconds for r in recordings])
     whole = mixed(list(zip(voices, shares / shares.sum(), strict=True)), name=name)
     attributes = {**voices[best].attributes, **whole.attributes}
-    return dataclasses.replace(voices[best], speaker=whole.speaker, attributes=attributes)
+    voice = dataclasses.replace(voices[best], speaker=whole.speaker, attributes=attributes)
+    return engine.likened(voice)
 
 
 def _alike(one: Voice, other: Voice) -> float:
@@ -135,7 +148,7 @@ def _one_person(
         return False
     rate = max(2 * narrow, LOWEST_RATE)
     clips = [Clip(r.clip.resampled(rate).samples, rate) for r in pair]
-    one, other = (engine.clone(clip, name="dull") for clip in clips)
+    one, other = (engine.clone(clip, name="dull", likened=False) for clip in clips)
     return _alike(one, other) >= _STRANGERS
 
 

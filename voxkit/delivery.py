@@ -68,9 +68,11 @@ def deliver(sentence: Sentence, wishes: Wishes, family: Family) -> Delivery:
     return Delivery(
         prosody=Prosody(
             speed=options.speed * numbers.rate * voice.rate_factor,
-            factor=2 ** (numbers.pitch_st / 12) * voice.pitch_factor,
+            factor=2 ** (numbers.pitch_st / 12) * voice.pitch_factor * voice.reading_pitch_factor,
             spread=numbers.pitch_range,
-            centre_hz=voice.attributes.get("pitch_hz", Prosody.centre_hz),
+            centre_hz=(
+                voice.attributes.get("pitch_hz", Prosody.centre_hz) / voice.reading_pitch_factor
+            ),
             whisper=numbers.whisper,
         ),
         gain=10 ** (numbers.energy_db / 20),

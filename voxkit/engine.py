@@ -22,9 +22,10 @@ from voxkit.delivery import Cast, Delivery, Wishes, deliver
 from voxkit.errors import TextError, VoiceError
 from voxkit.families import AnySpec
 from voxkit.library import find_voice
+from voxkit.likeness import likened
 from voxkit.live_score import Marked, MarkedText
 from voxkit.markup import Piece
-from voxkit.modules.formants import move_formants
+from voxkit.modules.formants import coloured, move_formants
 from voxkit.modules.stretch import init_stretch
 from voxkit.options import Options
 from voxkit.prosody import Prosody
@@ -146,9 +147,15 @@ class Engine:
     """A model that is ready to speak."""
 
     def __init__(
-        self, spec: AnySpec, parts: Parts, *, fingerprint: str, default_voice: str
+        self,
+        spec: AnySpec,
+        parts: Parts,
+        *,
+        fingerprint: str,
+        default_voice: str,
+        trial_lines: Sequence[str] = (),
     ) -> None:
-        self.spec, self.parts = spec, parts
+        self.spec, self.parts, self.trial_lines = spec, parts, trial_lines
         self.called = spec.name  # the user may name it otherwise: by hub id or folder
         self.fingerprint, self.default_voice = fingerprint, default_voice
         self.sample_rate = spec.mel.sample_rate
@@ -234,8 +241,18 @@ class Engine:
         revoicer = Revoicer(self.parts, self.spec.mel, self.spec.token_rate)
         return revoicer.convert(blocks, voice, start, lambda n: _generators(options.seed, n))
 
-    def clone(self, reference: Audio, *, name: str, transcript: str | None = None) -> Voice:
-        """Make a voice from a recording.  Raises `AudioError` if it holds no usable speech."""
+    def clone(
+        self,
+        reference: Audio,
+        *,
+        name: str,
+        transcript: str | None = None,
+        likened: bool = True,
+    ) -> Voice:
+        """Make a voice from a recording.  Raises `AudioError` if it holds no usable speech.
+
+        With `likened` it is brought nearer to the recording, by a model that does so.
+        """
         clip = self.parts.tokenizer.clip(reference, whole=transcript is not None)
         ids = None
         if transcript is not None:
@@ -244,7 +261,7 @@ class Engine:
         made = self.parts.tokenizer.describe(clip, ids)
         if len(made.tokens) == 0:
             raise VoiceError(f"The recording for {name!r} is too short: give 3 to 10 seconds.")
-        return Voice(
+        voice = Voice(
             name=name,
             made_by=self.fingerprint,
             transcript=transcript,
@@ -255,6 +272,16 @@ class Engine:
             speaker=made.speaker,
             reference=clip,
         )
+        return self.likened(voice) if likened else voice
+
+    def likened(self, voice: Voice, mel: np.ndarray | None = None) -> Voice:
+        """Let the voice speak and bring it nearer to its recording, or to all of `mel` (M, F).
+
+        A model that has no trial lines leaves it as it is.
+        """
+        if not self.trial_lines:
+            return voice
+        return likened(voice, self.trial_lines, self, self.parts.tokenizer, mel)
 
     def adopt(self, voice: Voice) -> Voice:
         """Return the voice in this model's terms, made anew from its recording if need be.
@@ -331,7 +358,7 @@ class Engine:
             new = torch.tensor(hop, dtype=torch.long)
             mel, mel_state = parts.decoder.decode(new, mel_state, last)
             frames += mel.shape[2]
-            mel = move_formants(mel, voice.formant_factor, self.spec.mel)
+            mel = move_formants(coloured(mel, voice.timbre), voice.formant_factor, self.spec.mel)
             mel, stretch = stretch.step(mel, last)
             wav, wav_state = parts.vocoder.vocode(mel, wav_state, last)
             if last:

@@ -81,12 +81,22 @@ def mixed(parts: Sequence[Weighted], *, name: str) -> Voice:
         consent=_joined(parts, lambda voice: voice.consent),
         creation={"how": "mix", "of": of},
         pitch_factor=_mean("_hz", [voice.pitch_factor for voice, _ in parts], weights),
+        reading_pitch_factor=_mean(
+            "_hz", [voice.reading_pitch_factor for voice, _ in parts], weights
+        ),
         rate_factor=_mean("_hz", [voice.rate_factor for voice, _ in parts], weights),
         formant_factor=_mean("_hz", [voice.formant_factor for voice, _ in parts], weights),
         tokens=heaviest.tokens,
         mel=heaviest.mel,
         speaker=speaker.astype(np.float32),
+        timbre=_timbre([voice.timbre for voice, _ in parts], weights),
     )
+
+
+def _timbre(found: Sequence[np.ndarray | None], weights: np.ndarray) -> np.ndarray | None:
+    """Average what is added to the bins; None adds nothing."""
+    parts = [w * t for t, w in zip(found, weights, strict=True) if t is not None]
+    return np.sum(parts, axis=0).astype(np.float32) if parts else None
 
 
 def _mean(key: str, values: Sequence[float], weights: np.ndarray) -> float:

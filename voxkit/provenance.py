@@ -256,6 +256,10 @@ def digest(voice: Voice) -> str:
     facts = [voice.transcript, voice.language, numbers, voice.pitch_factor, voice.rate_factor]
     if voice.formant_factor != 1.0:  # left out where it changes nothing, as older records have it
         facts.append(voice.formant_factor)
+    if voice.reading_pitch_factor != 1.0:
+        facts.append({"reading_pitch_factor": voice.reading_pitch_factor})
+    if voice.timbre is not None:
+        heard.update(np.ascontiguousarray(voice.timbre).tobytes())
     heard.update(json.dumps(facts, sort_keys=True).encode())
     return heard.hexdigest()[:16]
 

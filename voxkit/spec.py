@@ -205,6 +205,7 @@ class ModelSpec:
     decoder: DitDecoderSpec
     vocoder: VocosSpec
     stream: StreamSpec
+    trial_lines: tuple[str, ...] = ()  # what a cloned voice says to be compared with its recording
 
     @property
     def mel_per_token(self) -> int:

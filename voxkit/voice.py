@@ -24,6 +24,7 @@ _MAX_HEADER_BYTES = 2**20
 MOST_TEXT, MOST_NAME = 20_000, 200  # characters of one text entry, and of a name
 _MAX_ENTRIES = 64  # attributes, and things told of how a voice was made
 _MEL_RANGE, _SPEAKER_RANGE = (-40.0, 20.0), (-1e3, 1e3)  # of any model; beyond is no sound
+_TIMBRE_RANGE = (-5.0, 5.0)  # nepers
 _FACTORS = (0.25, 4.0)  # of pitch and rate
 _REFERENCE_S = (0.1, 60.0)  # of the recording kept inside; voxkit keeps 1 to 30 s
 _ATTRIBUTES = {  # the least and most that can be measured of speech
@@ -36,6 +37,7 @@ _LAYOUT = {  # tensor: its type and number of dimensions
     "tokens": ("I32", 1),
     "mel": ("F32", 2),
     "speaker": ("F32", 1),
+    "timbre": ("F32", 1),
     "reference": ("I16", 1),
 }
 
@@ -59,6 +61,7 @@ class About:
     creation: Mapping[str, Fact] = field(default_factory=dict)  # how it was made, by which options
     pitch_factor: float = 1.0  # by which the model's own pitch is multiplied for this voice
     rate_factor: float = 1.0  # and its rate
+    reading_pitch_factor: float = 1.0  # besides, where text is read, and no recording converted
     formant_factor: float = 1.0  # by which resonances are moved; above 1 is a shorter vocal tract
 
     def __post_init__(self) -> None:
@@ -86,24 +89,28 @@ class Voice(About):
     tokens: np.ndarray  # (T,) int64, speech tokens of the reference
     mel: np.ndarray  # (M, F) float32, natural log; F is a multiple of T
     speaker: np.ndarray  # (D,) float32
+    timbre: np.ndarray | None = None  # (M,) float32, what is added to its mel where text is read
     reference: Audio | None = None  # the prepared clip, from which another model makes its own
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not fit together.  Raises `ValueError`."""
         super().__post_init__()
         for name, (_, dims) in _LAYOUT.items():
-            if name == "reference":
-                continue
             array, kind = getattr(self, name), np.int64 if name == "tokens" else np.float32
+            if name == "reference" or array is None:
+                continue
             if array.ndim != dims or array.dtype != kind:
                 raise ValueError(f"{name} has shape {array.shape} and type {array.dtype}")
             if not np.isfinite(array).all():
                 raise ValueError(f"{name} holds numbers that are not finite")
         if len(self.speaker) and not self.speaker.any():
             raise ValueError("speaker holds nothing but zeros")
-        for name, (low, high) in (("mel", _MEL_RANGE), ("speaker", _SPEAKER_RANGE)):
+        ranges = {"mel": _MEL_RANGE, "speaker": _SPEAKER_RANGE, "timbre": _TIMBRE_RANGE}
+        for name, (low, high) in ranges.items():
             array = getattr(self, name)
-            if array.size and not (low <= array.min() and array.max() <= high):
+            if array is None or not array.size:
+                continue
+            if not (low <= array.min() and array.max() <= high):
                 raise ValueError(f"{name} holds numbers that no model gives")
         if (self.tokens < 0).any() or (self.tokens >= 2**31).any():
             raise ValueError("tokens holds numbers that are no speech tokens")
@@ -113,6 +120,8 @@ class Voice(About):
                 f"{count} tokens, {frames} mel frames and a speaker vector of "
                 f"{len(self.speaker)} do not belong together"
             )
+        if self.timbre is not None and self.timbre.shape != self.mel.shape[:1]:
+            raise ValueError(f"timbre has {len(self.timbre)} bins and its mel {self.mel.shape[0]}")
         if self.reference is not None and not self.reference.samples.any():
             raise ValueError("its recording is silent")
 
@@ -171,6 +180,8 @@ def save_voice(voice: Voice, path: Path, *, force: bool = False) -> None:
     tensors = {"tokens": voice.tokens.astype(np.int32), "mel": voice.mel, "speaker": voice.speaker}
     about: dict[str, Any] = {f.name: getattr(voice, f.name) for f in dataclasses.fields(About)}
     about |= {"attributes": dict(voice.attributes), "creation": dict(voice.creation)}
+    if voice.timbre is not None:
+        tensors["timbre"] = voice.timbre
     if voice.reference is not None:
         samples = np.clip(voice.reference.samples, -1.0, 1.0) * 32767.0
         tensors["reference"] = samples.round().astype(np.int16)
@@ -207,6 +218,7 @@ def load_voice(path: Path) -> Voice:
             tokens=tensors["tokens"].astype(np.int64),
             mel=tensors["mel"].copy(),  # writable, which torch.from_numpy asks for
             speaker=tensors["speaker"].copy(),
+            timbre=tensors["timbre"].copy() if "timbre" in tensors else None,
             reference=reference,
         )
     except ValueError as error:

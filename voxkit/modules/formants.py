@@ -24,6 +24,11 @@ def move_formants(mel: Tensor, factor: float, spec: MelSpec) -> Tensor:
     return mel[:, low] * (1 - share) + mel[:, low + 1] * share
 
 
+def coloured(mel: Tensor, timbre: np.ndarray | None) -> Tensor:
+    """mel (B, M, F) in natural log → the same with `timbre` (M,) added to every frame."""
+    return mel if timbre is None else mel + torch.from_numpy(timbre).to(mel)[:, None]
+
+
 @lru_cache(maxsize=64)
 def _places(factor: float, spec: MelSpec) -> tuple[Tensor, Tensor]:
     """Return for each bin the lower (M,) of the two that it comes from, and the other's share."""

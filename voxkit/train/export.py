@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from voxkit.modules.speaker import SpeakerEncoder
     from voxkit.train.tokenizer import TokenizerNet
 
+_COMPARED = 60  # recordings whose colour a built-in voice is brought near to
 _TABLES = ("generator.heard_own", "generator.said_own")  # large and forgiving: stored as int8
 
 
@@ -144,9 +145,10 @@ def _voice(
             f"{entry.speaker}, which is not in the corpus."
         )
     recording = read_audio(clips(entry.set, entry.clip))
-    voice = engine.clone(recording, name=entry.name, transcript=clip.utterance.text or None)
+    words = clip.utterance.text or None
+    voice = engine.clone(recording, name=entry.name, transcript=words, likened=False)
     speaker = np.mean([e.speaker for e in mine], axis=0)
-    return dataclasses.replace(
+    voice = dataclasses.replace(
         voice,
         speaker=(speaker / np.linalg.norm(speaker)).astype(np.float32),
         attributes=dict(voice.attributes) | _median_attributes(engine.spec.mel, mine),
@@ -154,6 +156,8 @@ def _voice(
         source=entry.source,
         licence=entry.licence,
     )
+    mels = [e.utterance.mel.astype(np.float32) for e in mine[:_COMPARED]]
+    return engine.likened(voice, np.concatenate(mels).T)
 
 
 def _reader(recipe: ExportRecipe, encoded: Sequence[Encoded]) -> dict[str, Tensor]:
