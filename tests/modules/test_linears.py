@@ -23,8 +23,10 @@ from voxkit.modules.linears import (
 from voxkit.precision import Kind
 
 # Of the output's size.  bf16 keeps 8 bits of every factor, int8 about 7 of the largest in a row
-# and of the largest input, int4 a sixteenth of the range of 32 neighbours.
-ALLOWED = {Kind.fp32: 0.0, Kind.bf16: 0.006, Kind.int8: 0.025, Kind.int4: 0.15}
+# and of the largest input (6 where the processor has no dot products of int8), int4 a sixteenth of
+# the range of 32 neighbours.
+INT8 = 0.025 if torch.cpu._is_vnni_supported() else 0.05
+ALLOWED = {Kind.fp32: 0.0, Kind.bf16: 0.006, Kind.int8: INT8, Kind.int4: 0.15}
 KINDS = [Kind.bf16, Kind.int8, Kind.int4]
 
 
