@@ -120,10 +120,10 @@ def test_a_convolution_with_groups_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_that_do_not_lie_side_by_side_are_read_right(kind: Kind) -> None:
-    packed = net()
+    plain, packed = net(), net()
     pack(packed, kind)
     x = torch.randn(128, 2, 6, generator=tiny.seeded(1)).permute(2, 1, 0)
-    torch.testing.assert_close(packed(x), packed(x.contiguous()))
+    assert error(packed(x), plain(x)) <= ALLOWED[kind]
 
 
 @pytest.mark.parametrize("kind", KINDS)
