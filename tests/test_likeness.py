@@ -10,9 +10,10 @@ import pytest
 
 import voxkit
 from voxkit.audio import Audio
+from voxkit.library import BUILTIN_FOLDER
 from voxkit.likeness import likened, spectrum
 from voxkit.options import Options
-from voxkit.voice import Description, Voice
+from voxkit.voice import Description, Voice, load_voice
 
 LINES = ("One.", "Two.")
 COLOUR = np.linspace(-1, 1, 80).astype(np.float32)
@@ -119,6 +120,14 @@ def test_a_clone_of_the_bundled_model_reads_nearer_to_its_recording(
         off.append((pitch, np.abs(apart - np.median(apart)).mean()))
     assert off[1][0] < off[0][0]
     assert off[1][1] < off[0][1]
+
+
+def test_the_built_in_voices_were_likened() -> None:
+    for path in sorted(BUILTIN_FOLDER.glob("*.safetensors")):
+        kept = load_voice(path)
+        assert kept.timbre is not None
+        assert 0.8 < kept.reading_pitch_factor < 1.2
+        assert kept.reading_pitch_factor != 1.0
 
 
 def test_conversion_does_not_use_it(english: voxkit.Engine, clone: Voice) -> None:
