@@ -141,14 +141,11 @@ class FakeEngine:
             tone = 0.3 * np.sin(2 * np.pi * voice.attributes["pitch_hz"] * time)
             yield Audio(tone.astype(np.float32), RATE)
 
-    def clone(
-        self,
-        reference: Audio,
-        *,
-        name: str,
-        transcript: str | None = None,
-        likened: bool = True,
-    ) -> Voice:
+    def clone(self, reference: Audio, *, name: str, transcript: str | None = None) -> Voice:
+        """Make a voice of the recording's loudness."""
+        return self.likened(self.heard(reference, name=name, transcript=transcript))
+
+    def heard(self, reference: Audio, *, name: str, transcript: str | None = None) -> Voice:
         """Make a voice of the recording's loudness."""
         return voice(name, 100.0 + float(np.abs(reference.samples).mean()))
 

@@ -29,15 +29,7 @@ def recording(label: str, direction: list[float], transcript: str | None = None)
 class Cloner:
     """Takes the samples for the speaker vector."""
 
-    def clone(
-        self,
-        reference: Audio,
-        *,
-        name: str,
-        transcript: str | None = None,
-        likened: bool = True,
-    ) -> Voice:
-        assert not likened  # that takes long, and is done once, at the end
+    def heard(self, reference: Audio, *, name: str, transcript: str | None = None) -> Voice:
         pitch = 100.0 + 100.0 * float(reference.samples[0])
         voice = fake_engine.voice(name, pitch)
         return dataclasses.replace(voice, speaker=reference.samples, transcript=transcript)
@@ -71,14 +63,7 @@ def test_recordings_of_two_people_are_refused_by_name() -> None:
 class Ear(Cloner):
     """Takes what is said over a telephone for another person's, as models do."""
 
-    def clone(
-        self,
-        reference: Audio,
-        *,
-        name: str,
-        transcript: str | None = None,
-        likened: bool = True,
-    ) -> Voice:
+    def heard(self, reference: Audio, *, name: str, transcript: str | None = None) -> Voice:
         heard = [1.0, 0.0] if reference.sample_rate == 8_000 else [0.0, reference.samples[50]]
         return dataclasses.replace(fake_engine.voice(name), speaker=np.array(heard, np.float32))
 

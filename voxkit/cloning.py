@@ -26,15 +26,8 @@ _AS_WIDE = 1.25  # bandwidths further apart than this factor are not the same
 class Cloner(Protocol):
     """An engine that clones."""
 
-    def clone(
-        self,
-        reference: Audio,
-        *,
-        name: str,
-        transcript: str | None = None,
-        likened: bool = True,
-    ) -> Voice:
-        """Make a voice from a recording, brought nearer to it or just as it was heard."""
+    def heard(self, reference: Audio, *, name: str, transcript: str | None = None) -> Voice:
+        """Make a voice of what is heard in a recording."""
 
     def likened(self, voice: Voice) -> Voice:
         """Bring a voice nearer to its recording."""
@@ -108,9 +101,7 @@ def cloned(
 
     Raises `AudioError` for recordings of different people.
     """
-    voices = [
-        engine.clone(r.clip, name=name, transcript=r.transcript, likened=False) for r in recordings
-    ]
+    voices = [engine.heard(r.clip, name=name, transcript=r.transcript) for r in recordings]
     if len(voices) == 1:
         return engine.likened(voices[0])
     for i, j in itertools.combinations(range(len(voices)), 2):
@@ -148,7 +139,7 @@ def _one_person(
         return False
     rate = max(2 * narrow, LOWEST_RATE)
     clips = [Clip(r.clip.resampled(rate).samples, rate) for r in pair]
-    one, other = (engine.clone(clip, name="dull", likened=False) for clip in clips)
+    one, other = (engine.heard(clip, name="dull") for clip in clips)
     return _alike(one, other) >= _STRANGERS
 
 

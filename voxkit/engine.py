@@ -241,18 +241,15 @@ class Engine:
         revoicer = Revoicer(self.parts, self.spec.mel, self.spec.token_rate)
         return revoicer.convert(blocks, voice, start, lambda n: _generators(options.seed, n))
 
-    def clone(
-        self,
-        reference: Audio,
-        *,
-        name: str,
-        transcript: str | None = None,
-        likened: bool = True,
-    ) -> Voice:
-        """Make a voice from a recording.  Raises `AudioError` if it holds no usable speech.
+    def clone(self, reference: Audio, *, name: str, transcript: str | None = None) -> Voice:
+        """Make a voice from a recording, brought near to it if this is a model that does so.
 
-        With `likened` it is brought nearer to the recording, by a model that does so.
+        Raises `AudioError` if it holds no usable speech.
         """
+        return self.likened(self.heard(reference, name=name, transcript=transcript))
+
+    def heard(self, reference: Audio, *, name: str, transcript: str | None = None) -> Voice:
+        """Make a voice of what is heard in a recording, and no more.  Raises as `clone` does."""
         clip = self.parts.tokenizer.clip(reference, whole=transcript is not None)
         ids = None
         if transcript is not None:
@@ -261,7 +258,7 @@ class Engine:
         made = self.parts.tokenizer.describe(clip, ids)
         if len(made.tokens) == 0:
             raise VoiceError(f"The recording for {name!r} is too short: give 3 to 10 seconds.")
-        voice = Voice(
+        return Voice(
             name=name,
             made_by=self.fingerprint,
             transcript=transcript,
@@ -272,7 +269,6 @@ class Engine:
             speaker=made.speaker,
             reference=clip,
         )
-        return self.likened(voice) if likened else voice
 
     def likened(self, voice: Voice, mel: np.ndarray | None = None) -> Voice:
         """Let the voice speak and bring it nearer to its recording, or to all of `mel` (M, F).

@@ -146,7 +146,7 @@ def _voice(
         )
     recording = read_audio(clips(entry.set, entry.clip))
     words = clip.utterance.text or None
-    voice = engine.clone(recording, name=entry.name, transcript=words, likened=False)
+    voice = engine.heard(recording, name=entry.name, transcript=words)
     speaker = np.mean([e.speaker for e in mine], axis=0)
     voice = dataclasses.replace(
         voice,
