@@ -15,7 +15,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from voxkit import random_model
-from voxkit.modules.chunks import chunk_mask
+from voxkit.modules.chunks import ChunkMask
 from voxkit.modules.linears import fast_kind
 from voxkit.precision import Kind, Precision
 
@@ -36,7 +36,7 @@ def measure(model: str, seconds: float, runs: int) -> tuple[float, list[float]]:
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(2, flow.bins, round(engine.spec.mel.frame_rate * seconds), generator=draw)
     speaker, now = torch.randn(2, flow.bins, generator=draw), torch.tensor([0.3])
-    mask = chunk_mask(0, x.shape[2], flow.spec.chunk * flow.rate, cpu)
+    mask = ChunkMask(0, x.shape[2], flow.spec.chunk * flow.rate)
 
     def step() -> float:
         start = time.perf_counter()

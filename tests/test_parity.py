@@ -30,7 +30,7 @@ from voxkit.cosyvoice import networks
 from voxkit.cosyvoice_spec import ConformerSpec, CosyVoiceSpec, RepeatSpec, RotaryDitSpec, UnetSpec
 from voxkit.cosyvoice_weights import read_weights
 from voxkit.families import read_spec
-from voxkit.modules.chunks import chunk_mask
+from voxkit.modules.chunks import ChunkMask
 from voxkit.modules.encoded_flow import (
     EncodedFlow,
     FlowDecoder,
@@ -573,7 +573,7 @@ def test_flow_estimator(family: str, get: Get) -> None:
     inputs = [golden[f"in_{key}"] for key in ("x", "mu", "spks", "cond", "t")]
     batch, _, frames = golden["in_x"].shape
     for stream in (0, 1):
-        mask = chunk_mask(0, frames, spec.decoder.chunk * flow.rate, torch.device("cpu"))
+        mask = ChunkMask(0, frames, spec.decoder.chunk * flow.rate)
         velocity, _ = flow.estimator(
             *inputs, flow.estimator.init_state(batch), mask if stream else None
         )

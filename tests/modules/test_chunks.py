@@ -6,27 +6,44 @@ import pytest
 import torch
 from tiny import seeded
 
-from voxkit.modules.chunks import CausalConv, chunk_mask, no_keys
+from voxkit.modules.chunks import CausalConv, ChunkMask, no_keys
 
 CPU = torch.device("cpu")
 
 
 def test_a_frame_sees_its_chunk_and_all_before_it() -> None:
-    mask = chunk_mask(0, 7, 3, CPU)
-    assert mask is not None
+    mask = ChunkMask(0, 7, 3).dense(CPU)
     assert mask.sum(dim=1).tolist() == [3, 3, 3, 6, 6, 6, 7]
     assert all(bool(row[:seen].all()) for row, seen in zip(mask, mask.sum(dim=1), strict=True))
 
 
 def test_a_later_stretch_has_the_later_rows_of_the_whole_mask() -> None:
-    whole, later = chunk_mask(0, 11, 3, CPU), chunk_mask(3, 8, 3, CPU)
-    assert whole is not None and later is not None
-    assert torch.equal(later, whole[3:])
+    assert torch.equal(ChunkMask(3, 11, 3).dense(CPU), ChunkMask(0, 11, 3).dense(CPU)[3:])
 
 
-@pytest.mark.parametrize("start, frames", [(0, 3), (6, 2), (6, 3), (0, 0)])
-def test_within_one_chunk_no_mask_is_needed(start: int, frames: int) -> None:
-    assert chunk_mask(start, frames, 3, CPU) is None
+@pytest.mark.parametrize(
+    "start, stop, clear", [(0, 3, True), (6, 8, True), (6, 9, True), (0, 0, True), (2, 4, False)]
+)
+def test_within_one_chunk_everything_is_seen(start: int, stop: int, clear: bool) -> None:
+    mask = ChunkMask(start, stop, 3)
+    assert mask.is_clear is clear is bool(mask.dense(CPU).all())
+
+
+@pytest.mark.parametrize("start, stop", [(0, 11), (2, 11), (6, 7), (6, 12)])
+@pytest.mark.parametrize("chunks", [1, 2])
+def test_parts_of_a_mask_are_its_rows_and_end_on_the_grid(
+    start: int, stop: int, chunks: int
+) -> None:
+    whole, at = ChunkMask(start, stop, 3), start
+    for part in whole.parts(chunks):
+        assert part.start == at
+        assert part.stop == stop or part.stop % 3 == 0
+        rows = whole.dense(CPU)[at - start : part.stop - start]
+        assert torch.equal(part.dense(CPU), rows[:, : part.stop])
+        assert not rows[:, part.stop :].any()
+        assert part.is_clear or chunks > 1
+        at = part.stop
+    assert at == stop
 
 
 def test_appended_keys_are_those_of_one_call() -> None:

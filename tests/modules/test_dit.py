@@ -8,7 +8,8 @@ import tiny
 import torch
 from torch import Tensor
 
-from voxkit.modules.dit import CONTROLS, Dit, chunk_mask
+from voxkit.modules.chunks import ChunkMask
+from voxkit.modules.dit import CONTROLS, Dit
 
 SPEC, BINS, DIMS = tiny.SPEC.decoder, tiny.MEL.bins, tiny.SPEC.tokenizer.dims
 SPEAKER = tiny.SPEC.speaker.embedding
@@ -80,7 +81,7 @@ def test_chunk_by_chunk_equals_the_whole_under_a_mask(frames: int) -> None:
     model = net().eval()
     x, t, features, guess, prompt = inputs(2, frames)
     voice = voice_of(model, 2)
-    mask = chunk_mask(frames, CHUNK, x.device)
+    mask = ChunkMask(0, frames, CHUNK)
     whole, _ = model.velocity(x, t, features, guess, prompt, voice, 0, model.init_blocks(2), mask)
     state, made = model.init_blocks(2), []
     for start in range(0, frames, CHUNK):
@@ -97,7 +98,7 @@ def test_a_later_chunk_changes_no_earlier_one() -> None:
     x, t, *rest = inputs(1, 3 * CHUNK)
     other = x.clone()
     other[:, 2 * CHUNK] += 1.0
-    voice, mask = voice_of(model, 1), chunk_mask(3 * CHUNK, CHUNK, x.device)
+    voice, mask = voice_of(model, 1), ChunkMask(0, 3 * CHUNK, CHUNK)
     a, _ = model.velocity(x, t, *rest, voice, 0, model.init_blocks(1), mask)
     b, _ = model.velocity(other, t, *rest, voice, 0, model.init_blocks(1), mask)
     changed = (a - b).abs().amax(dim=(0, 2)) > 1e-6
@@ -110,22 +111,10 @@ def test_frames_of_one_chunk_see_each_other() -> None:
     x, t, *rest = inputs(1, 2 * CHUNK)
     other = x.clone()
     other[:, CHUNK - 1] += 1.0
-    voice, mask = voice_of(model, 1), chunk_mask(2 * CHUNK, CHUNK, x.device)
+    voice, mask = voice_of(model, 1), ChunkMask(0, 2 * CHUNK, CHUNK)
     a, _ = model.velocity(x, t, *rest, voice, 0, model.init_blocks(1), mask)
     b, _ = model.velocity(other, t, *rest, voice, 0, model.init_blocks(1), mask)
     assert (a - b).abs().amax(dim=(0, 2)).min() > 1e-6
-
-
-def test_the_mask_of_chunks() -> None:
-    mask = chunk_mask(5, 2, torch.device("cpu"))
-    assert mask.int().tolist() == [
-        [1, 1, 0, 0, 0],
-        [1, 1, 0, 0, 0],
-        [1, 1, 1, 1, 0],
-        [1, 1, 1, 1, 0],
-        [1, 1, 1, 1, 1],
-    ]
-    assert chunk_mask(5, 0, torch.device("cpu")) is None
 
 
 @pytest.mark.parametrize("what", ["time", "voice", "features", "guess", "prompt", "start"])
@@ -176,7 +165,7 @@ def flow_loss(model: Dit, codes: Tensor, mel: Tensor, start: Tensor) -> Tensor:
         voice,
         0,
         model.init_blocks(len(mel)),
-        chunk_mask(mel.shape[1], CHUNK, mel.device),
+        ChunkMask(0, mel.shape[1], CHUNK),
     )
     return (velocity - (mel - start)).square().mean() + (guess - mel).square().mean()
 

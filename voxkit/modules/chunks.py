@@ -6,6 +6,7 @@ returned state is valid, and `init_state(batch)` makes a fresh one.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -14,16 +15,39 @@ from torch import Tensor, nn
 GROWTH = 1.5  # spare room when keys and values move to larger memory: copying stays linear overall
 
 
-def chunk_mask(start: int, frames: int, chunk: int, device: torch.device) -> Tensor | None:
-    """Which keys 0 … start + frames - 1 the queries from `start` on see: bool (frames, keys).
+@dataclass(frozen=True)
+class ChunkMask:
+    """Which keys from 0 on the queries from `start` to `stop` see: their chunk and all before it.
 
-    A query sees its whole chunk and everything before it.  None if every query sees every key.
+    Keys end where the queries do.
     """
-    if start // chunk == (start + frames - 1) // chunk or frames == 0:
-        return None
-    queries = torch.arange(start, start + frames, device=device)[:, None]
-    keys = torch.arange(start + frames, device=device)
-    return keys < (queries // chunk + 1) * chunk
+
+    start: int
+    stop: int
+    chunk: int
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether every query sees every key."""
+        return self.start >= self.stop or self.start // self.chunk == (self.stop - 1) // self.chunk
+
+    def scaled(self, rate: int) -> ChunkMask:
+        """Return the mask of the same stretch at a rate so many times as high."""
+        return ChunkMask(self.start * rate, self.stop * rate, self.chunk * rate)
+
+    def dense(self, device: torch.device) -> Tensor:
+        """Return it as bool (queries, keys)."""
+        queries = torch.arange(self.start, self.stop, device=device)[:, None]
+        keys = torch.arange(self.stop, device=device)
+        return keys < (queries // self.chunk + 1) * self.chunk
+
+    def parts(self, chunks: int) -> Iterator[ChunkMask]:
+        """Yield the masks of stretches of so many chunks, in order; keys end with each."""
+        start = self.start
+        while start < self.stop:
+            stop = min((start // self.chunk + chunks) * self.chunk, self.stop)
+            yield ChunkMask(start, stop, self.chunk)
+            start = stop
 
 
 @dataclass

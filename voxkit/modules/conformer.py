@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voxkit.cosyvoice_spec import ConformerSpec
-from voxkit.modules.chunks import CausalConv, KeyValues, chunk_mask, no_keys
+from voxkit.modules.chunks import CausalConv, ChunkMask, KeyValues, no_keys
 
 BLOCK_NORM_EPS = 1e-12  # of the norms inside the blocks; the others use torch's 1e-5
 RELATIVE_BASE = 10_000.0
@@ -81,9 +81,9 @@ class RelativeAttention(nn.Module):
         return BlockState(no_keys(batch, self.heads, head_width, weight), Offsets(none, -1))
 
     def forward(
-        self, x: Tensor, state: BlockState, mask: Tensor | None
+        self, x: Tensor, state: BlockState, mask: ChunkMask | None
     ) -> tuple[Tensor, BlockState]:
-        """x (B, T, D), mask bool (T, keys) or None → (B, T, D), state."""
+        """x (B, T, D), the keys that x sees → (B, T, D), state."""
         batch, frames, width = x.shape
         query, key, value = (
             project(x).view(batch, frames, self.heads, -1).transpose(1, 2)
@@ -95,8 +95,8 @@ class RelativeAttention(nn.Module):
         window = offsets.projected[:, offsets.high - total + 1 : offsets.high + frames]
         by_distance = (query + self.distance_bias[:, None]) @ window.transpose(1, 2)
         bias = _shift(by_distance, total) / math.sqrt(query.shape[-1])
-        if mask is not None:
-            bias = bias.masked_fill(~mask, -math.inf)
+        if mask is not None and not mask.is_clear:
+            bias = bias.masked_fill(~mask.dense(x.device), -math.inf)
         y = F.scaled_dot_product_attention(query + self.content_bias[:, None], keys, values, bias)
         return self.out(y.transpose(1, 2).reshape(batch, frames, width)), BlockState(seen, offsets)
 
@@ -155,7 +155,7 @@ class ConformerBlock(nn.Module):
         self.narrow = nn.Linear(spec.feed_forward, spec.width)
 
     def forward(
-        self, x: Tensor, state: BlockState, mask: Tensor | None
+        self, x: Tensor, state: BlockState, mask: ChunkMask | None
     ) -> tuple[Tensor, BlockState]:
         """(B, T, D) → (B, T, D), state."""
         y, state = self.attention(self.attention_norm(x), state, mask)
@@ -228,16 +228,12 @@ class ConformerEncoder(nn.Module):
         """
         start, frames = state.frames, x.shape[1]
         x, lookahead = self.lookahead(self.embed(x), self.embed(after), state.lookahead)
-        mask = chunk_mask(start, frames, chunk, x.device) if chunk else None
+        mask = ChunkMask(start, start + frames, chunk) if chunk else None
         x, blocks = _through(self.blocks, x, state.blocks, mask)
         x = x.transpose(1, 2).repeat_interleave(self.rate, dim=2)
         x, up = self.up.step(x, state.up)
         x = self.up_embed(x.transpose(1, 2))
-        mask = (
-            chunk_mask(start * self.rate, frames * self.rate, chunk * self.rate, x.device)
-            if chunk
-            else None
-        )
+        mask = mask and mask.scaled(self.rate)
         x, up_blocks = _through(self.up_blocks, x, state.up_blocks, mask)
         return self.norm(x), ConformerState(start + frames, lookahead, blocks, up, up_blocks)
 
@@ -249,7 +245,7 @@ def _init_states(blocks: nn.ModuleList, batch: int) -> tuple[BlockState, ...]:
 
 
 def _through(
-    blocks: nn.ModuleList, x: Tensor, states: tuple[BlockState, ...], mask: Tensor | None
+    blocks: nn.ModuleList, x: Tensor, states: tuple[BlockState, ...], mask: ChunkMask | None
 ) -> tuple[Tensor, tuple[BlockState, ...]]:
     """Run x (B, T, D) through `blocks`, each with its own state."""
     after = []

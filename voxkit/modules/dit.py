@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from voxkit.modules.chunks import KeyValues, no_keys
+from voxkit.modules.attention import attend
+from voxkit.modules.chunks import ChunkMask, KeyValues, no_keys
 from voxkit.modules.linears import gelu, narrowed
 from voxkit.modules.rotary import rotary, rotate
 from voxkit.modules.temporal import CausalTemporalBlock
@@ -118,7 +119,7 @@ class DitBlock(nn.Module):
         modulation: Tensor,
         angles: tuple[Tensor, Tensor],
         state: BlockState,
-        mask: Tensor | None,
+        mask: ChunkMask | None,
     ) -> tuple[Tensor, BlockState]:
         """x (B, F, D), modulation (B, 6, D), angles (F, D/H/2) → (B, F, D), the past and x."""
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = (modulation + self.table)[
@@ -130,7 +131,7 @@ class DitBlock(nn.Module):
         packed = y.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         query, key = rotate(packed[:2], *angles).unbind(0)
         keys, values, seen = state.seen.append(key, packed[2])
-        y = F.scaled_dot_product_attention(query, keys, values, mask)
+        y = attend(query, keys, values, mask)
         x = torch.addcmul(x, gate_a, self.merge(y.transpose(1, 2).flatten(2)))
         y = torch.addcmul(shift_f, F.layer_norm(x, (width,)), 1 + scale_f)
         wide = torch.cat([state.conv, narrowed(y, self.inner)], dim=1)
@@ -181,7 +182,7 @@ class Dit(nn.Module):
         voice: Tensor,
         start: int,
         state: tuple[BlockState, ...],
-        mask: Tensor | None = None,
+        mask: ChunkMask | None = None,
     ) -> tuple[Tensor, tuple[BlockState, ...]]:
         """Velocity of x (B, F, M), frames `start` on, at t (B,) in [0, 1] → (B, F, M), the past.
 
@@ -201,14 +202,6 @@ class Dit(nn.Module):
         shift, scale = (self.leave_table + c[:, None]).unbind(1)
         y = F.layer_norm(y, y.shape[-1:]) * (1 + scale[:, None]) + shift[:, None]
         return self.leave(y), tuple(after)
-
-
-def chunk_mask(frames: int, chunk: int, device: torch.device) -> Tensor | None:
-    """Boolean mask (F, F): a frame sees its own chunk and all before; no mask when chunk is 0."""
-    if chunk <= 0:
-        return None
-    index = torch.arange(frames, device=device) // chunk
-    return index[:, None] >= index[None]
 
 
 def _frequencies(device: torch.device) -> Tensor:

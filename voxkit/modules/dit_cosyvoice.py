@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voxkit.cosyvoice_spec import RotaryDitSpec
-from voxkit.modules.chunks import CausalConv, KeyValues, no_keys
+from voxkit.modules.attention import attend
+from voxkit.modules.chunks import CausalConv, ChunkMask, KeyValues, no_keys
 from voxkit.modules.linears import gelu, narrowed
 from voxkit.modules.unet import time_encoding
 
@@ -64,7 +65,7 @@ class DitBlock(nn.Module):
         time: Tensor,
         table: tuple[Tensor, Tensor],
         seen: KeyValues,
-        mask: Tensor | None,
+        mask: ChunkMask | None,
     ) -> tuple[Tensor, KeyValues]:
         """x (B, T, D), time (B, D) → (B, T, D), keys and values."""
         batch, frames, width = x.shape
@@ -81,7 +82,7 @@ class DitBlock(nn.Module):
             )
         )
         keys, values, seen = seen.append(key, value)
-        h = F.scaled_dot_product_attention(query, keys, values, mask)
+        h = attend(query, keys, values, mask)
         x = x + gate_a * self.out(h.transpose(1, 2).reshape(batch, frames, -1))
         h = F.layer_norm(x, (width,), eps=NORM_EPS) * (1 + scale_f) + shift_f
         h = narrowed(h, self.widen)
@@ -141,7 +142,7 @@ class RotaryDit(nn.Module):
         prompt: Tensor,
         time: Tensor,
         state: DitState,
-        mask: Tensor | None,
+        mask: ChunkMask | None,
     ) -> tuple[Tensor, DitState]:
         """x, mu, prompt (B, M, F), speaker (B, M), time (B,) → velocity (B, M, F), state."""
         frames = x.shape[2]

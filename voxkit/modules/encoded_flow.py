@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voxkit.cosyvoice_spec import ConformerSpec, EncodedFlowSpec, RepeatSpec, UnetSpec
-from voxkit.modules.chunks import chunk_mask
+from voxkit.modules.chunks import ChunkMask
 from voxkit.modules.conformer import ConformerEncoder, ConformerState, Lookahead
 from voxkit.modules.dit_cosyvoice import DitState, RotaryDit
 from voxkit.modules.unet import CausalUnet, UnetState
@@ -37,7 +37,7 @@ class Estimator(Protocol):
         prompt: Tensor,
         time: Tensor,
         state: EstimatorState,
-        mask: Tensor | None,
+        mask: ChunkMask | None,
     ) -> tuple[Tensor, EstimatorState]:
         """x, mu, prompt (B, M, F), speaker (B, M), time (1,) → velocity (B, M, F), state."""
 
@@ -137,7 +137,7 @@ def integrate(
     states: tuple[EstimatorState, ...],
     *,
     guidance: float,
-    mask: Tensor | None,
+    mask: ChunkMask | None,
     keep: bool,
 ) -> tuple[Tensor, tuple[EstimatorState, ...]]:
     """Follow the flow from noise x (1, M, F) to mel (1, M, F) in Euler steps, one state for each.
@@ -330,7 +330,7 @@ class FlowDecoder:
             mu, state.speaker, F.pad(prompt, (0, frames - prompt.shape[2])).to(mu)
         )
         chunk = self.spec.chunk * self.rate
-        mask = chunk_mask(start, frames, chunk, mu.device) if chunked else None
+        mask = ChunkMask(start, start + frames, chunk) if chunked else None
         mel, estimator = integrate(
             self.net.estimator,
             start_noise(self.spec, self.net.bins, start, frames).to(mu),

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voxkit.cosyvoice_spec import UnetSpec
-from voxkit.modules.chunks import CausalConv, KeyValues, no_keys
+from voxkit.modules.attention import attend
+from voxkit.modules.chunks import CausalConv, ChunkMask, KeyValues, no_keys
 from voxkit.modules.linears import gelu, narrowed
 
 WIDEN = 4  # the time vector and the feed-forward are this much wider than the blocks
@@ -87,8 +88,10 @@ class AttentionBlock(nn.Module):
         self.widen = nn.Linear(spec.width, WIDEN * spec.width)
         self.narrow = nn.Linear(WIDEN * spec.width, spec.width)
 
-    def forward(self, x: Tensor, seen: KeyValues, mask: Tensor | None) -> tuple[Tensor, KeyValues]:
-        """x (B, T, D), mask bool (T, keys) or None → (B, T, D), keys and values."""
+    def forward(
+        self, x: Tensor, seen: KeyValues, mask: ChunkMask | None
+    ) -> tuple[Tensor, KeyValues]:
+        """x (B, T, D), the keys that x sees → (B, T, D), keys and values."""
         batch, frames, _ = x.shape
         h = narrowed(self.attention_norm(x), self.query)
         query, key, value = (
@@ -96,7 +99,7 @@ class AttentionBlock(nn.Module):
             for project in (self.query, self.key, self.value)
         )
         keys, values, seen = seen.append(key, value)
-        h = F.scaled_dot_product_attention(query, keys, values, mask)
+        h = attend(query, keys, values, mask)
         x = x + self.out(h.transpose(1, 2).reshape(batch, frames, -1))
         h = narrowed(self.feed_norm(x), self.widen)
         return x + self.narrow(gelu(self.widen, h, "none")), seen
@@ -129,7 +132,7 @@ class Stage(nn.Module):
         )
 
     def forward(
-        self, x: Tensor, time: Tensor, state: StageState, mask: Tensor | None
+        self, x: Tensor, time: Tensor, state: StageState, mask: ChunkMask | None
     ) -> tuple[Tensor, StageState]:
         """(B, C, T) → (B, D, T), state."""
         x, convs = self.resnet(x, time, state.convs)
@@ -199,7 +202,7 @@ class CausalUnet(nn.Module):
         prompt: Tensor,
         time: Tensor,
         state: UnetState,
-        mask: Tensor | None,
+        mask: ChunkMask | None,
     ) -> tuple[Tensor, UnetState]:
         """x, mu, prompt (B, M, F), speaker (B, M), time (B,) → velocity (B, M, F), state."""
         wide = speaker[..., None].expand(-1, -1, x.shape[2])

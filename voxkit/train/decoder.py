@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from voxkit.errors import TrainingError
-from voxkit.modules.dit import Dit, chunk_mask
+from voxkit.modules.chunks import ChunkMask
+from voxkit.modules.dit import Dit
 from voxkit.modules.fsq import tokens_to_codes
 from voxkit.spec import ModelSpec
 from voxkit.train.encode import Encoded
@@ -138,7 +139,8 @@ class DecoderTask:
         t = draw.uniform(count).to(device)
         noise = draw.normal(*mel.shape).to(device)
         x = t[:, None, None] * mel + (1 - t[:, None, None]) * noise
-        mask = chunk_mask(frames, ratio * int(rng.choice(recipe.chunks)), device)
+        chunk = ratio * int(rng.choice(recipe.chunks))  # 0 for no bounds
+        mask = ChunkMask(0, frames, chunk) if chunk else None
 
         def velocities(model: Dit, *conditional: Tensor) -> tuple[list[Tensor], Tensor]:
             """Velocity for each of the masks (B, 1), 0 without condition, and the encoder's mel."""

@@ -1,0 +1,65 @@
+"""Attention in stretches and by products against torch's kernel under a mask."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import seeded
+from torch import Tensor
+from torch.nn import functional as F
+
+from voxkit.modules.attention import attend, by_products
+from voxkit.modules.chunks import ChunkMask
+
+CPU = torch.device("cpu")
+
+
+def drawn(queries: int, keys: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return queries, keys and values of two rows and three heads of eight channels."""
+    draw = seeded(4)
+    shapes = [(2, 3, queries, 8), (2, 3, keys, 8), (2, 3, keys, 8)]
+    query, key, value = (torch.randn(shape, generator=draw) for shape in shapes)
+    return query * 2, key, value
+
+
+def plain(query: Tensor, keys: Tensor, values: Tensor, mask: ChunkMask | None) -> Tensor:
+    """Attend in float64, all at once."""
+    dense = None if mask is None else mask.dense(CPU)
+    return F.scaled_dot_product_attention(query.double(), keys.double(), values.double(), dense)
+
+
+# Stretches of two chunks of five: whole, from within a chunk, from a later one, all in one chunk.
+@pytest.mark.parametrize("start, stop", [(0, 23), (3, 23), (10, 26), (10, 12)])
+@pytest.mark.parametrize("function", [attend, by_products])
+def test_stretches_see_what_the_mask_shows(function, start: int, stop: int) -> None:  # type: ignore[no-untyped-def]
+    mask = ChunkMask(start, stop, 5)
+    inputs = drawn(stop - start, stop)
+    wanted = plain(*inputs, mask)
+    assert (function(*inputs, mask) - wanted).abs().max() < 2e-6
+    if not mask.is_clear:  # the mask is not without effect
+        assert (plain(*inputs, None) - wanted).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("function", [attend, by_products])
+def test_without_a_mask_everything_is_seen(function) -> None:  # type: ignore[no-untyped-def]
+    inputs = drawn(4, 9)
+    assert (function(*inputs, None) - plain(*inputs, None)).abs().max() < 2e-6
+
+
+@pytest.mark.parametrize("function", [attend, by_products])
+def test_bf16_rounds_scores_and_not_sums(function) -> None:  # type: ignore[no-untyped-def]
+    mask = ChunkMask(0, 400, 50)
+    inputs = [x.bfloat16() for x in drawn(400, 400)]
+    wanted = plain(*inputs, mask)
+    error = (function(*inputs, mask) - wanted).square().mean() / wanted.square().mean()
+    assert error.sqrt() < 0.01  # scores are some 2 large, and up to 8
+
+
+def test_keys_that_lie_in_larger_memory_are_taken_as_they_are() -> None:
+    query, keys, values = drawn(10, 30)
+    mask = ChunkMask(10, 20, 5)
+    part = keys[:, :, :20], values[:, :, :20]
+    for function in (attend, by_products):
+        assert torch.allclose(
+            function(query, *part, mask), function(query, *(x.clone() for x in part), mask)
+        )
