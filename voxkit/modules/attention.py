@@ -9,6 +9,7 @@ by plain products.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -21,33 +22,22 @@ CHUNKS = 2  # that a stretch has: of one chunk products are small, of four half 
 
 def attend(query: Tensor, keys: Tensor, values: Tensor, mask: ChunkMask | None) -> Tensor:
     """query (B, H, T, D), keys and values (B, H, T', D) → (B, H, T, D), scaled by 1 / √D."""
-    if mask is None or mask.is_clear:
-        return _stretch(query, keys, values, None)
+    hidden = None if mask is None or mask.is_clear else mask
     if query.device.type != "cpu" or query.requires_grad:
-        return F.scaled_dot_product_attention(query, keys, values, mask.dense(query.device))
-    seen = []
-    for part in mask.parts(CHUNKS):
-        first, stop = part.start - mask.start, part.stop - mask.start
-        known = keys[:, :, : part.stop], values[:, :, : part.stop]
-        hidden = None if part.is_clear else part
-        seen.append(_stretch(query[:, :, first:stop], *known, hidden))
-    return torch.cat(seen, dim=2)
-
-
-def _stretch(query: Tensor, keys: Tensor, values: Tensor, mask: ChunkMask | None) -> Tensor:
-    """Attend under a mask that hides few pairs."""
+        return _by_kernel(query, keys, values, hidden)
     if products_are_quicker(query):
-        return by_products(query, keys, values, mask)
-    dense = None if mask is None else mask.dense(query.device)
-    return F.scaled_dot_product_attention(query, keys, values, dense)
+        return by_products(query, keys, values, hidden)
+    seen = []
+    for rows, count, part in _stretches(query.shape[2], keys.shape[2], hidden):
+        known = keys[:, :, :count], values[:, :, :count]
+        seen.append(_by_kernel(query[:, :, rows], *known, part))
+    return torch.cat(seen, dim=2)
 
 
 def products_are_quicker(query: Tensor) -> bool:
     """Tell whether `by_products` beats torch's kernel for such queries on this processor."""
     return (
         query.dtype == torch.bfloat16
-        and query.device.type == "cpu"
-        and not query.requires_grad
         and torch.cpu._is_avx512_bf16_supported()
         and not torch.cpu._is_amx_tile_supported()
     )
@@ -55,9 +45,31 @@ def products_are_quicker(query: Tensor) -> bool:
 
 def by_products(query: Tensor, keys: Tensor, values: Tensor, mask: ChunkMask | None) -> Tensor:
     """Attend by two products around a softmax, its sums in float32: as `attend`, in any type."""
-    rows = query.flatten(0, 1) * (1.0 / math.sqrt(query.shape[3]))
-    scores = torch.bmm(rows, keys.flatten(0, 1).transpose(1, 2))
-    for part in mask.parts(1) if mask is not None else ():
-        assert mask is not None
-        scores[:, part.start - mask.start : part.stop - mask.start, part.stop :] = -math.inf
-    return torch.bmm(scores.softmax(dim=2), values.flatten(0, 1)).unflatten(0, query.shape[:2])
+    heads, scale = query.shape[:2], 1.0 / math.sqrt(query.shape[3])
+    query, keys, values = (x.flatten(0, 1) for x in (query, keys, values))
+    nothing, seen = query.new_zeros(()), []
+    for rows, count, part in _stretches(query.shape[1], keys.shape[1], mask):
+        known = keys[:, :count].contiguous().transpose(1, 2)  # this order costs the least
+        scores = torch.baddbmm(nothing, query[:, rows], known, beta=0, alpha=scale)
+        for chunk in part.parts(1) if part is not None else ():
+            assert part is not None
+            scores[:, chunk.start - part.start : chunk.stop - part.start, chunk.stop :] = -math.inf
+        seen.append(torch.bmm(scores.softmax(dim=2), values[:, :count]))
+    return torch.cat(seen, dim=1).unflatten(0, heads)
+
+
+def _stretches(
+    queries: int, keys: int, mask: ChunkMask | None
+) -> Iterator[tuple[slice, int, ChunkMask | None]]:
+    """Yield stretches of queries, how many keys each sees, and which of these some do not."""
+    if mask is None:
+        yield slice(0, queries), keys, None
+        return
+    for part in mask.parts(CHUNKS):
+        rows = slice(part.start - mask.start, part.stop - mask.start)
+        yield rows, part.stop, None if part.is_clear else part
+
+
+def _by_kernel(query: Tensor, keys: Tensor, values: Tensor, mask: ChunkMask | None) -> Tensor:
+    dense = None if mask is None else mask.dense(query.device)
+    return F.scaled_dot_product_attention(query, keys, values, dense)

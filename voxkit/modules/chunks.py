@@ -7,7 +7,7 @@ returned state is valid, and `init_state(batch)` makes a fresh one.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -58,12 +58,20 @@ class KeyValues:
     values: Tensor  # (B, H, capacity, D)
     length: int
     continued: bool = False  # the spare room belongs to what was appended first
+    closes: bool = False  # nothing follows what is appended next: it is not kept
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, KeyValues]:
         """Add (B, H, F, D) of new frames → all keys, all values (B, H, T, D), the next state.
 
-        The first continuation of a state takes its spare room, any other a copy.
+        The first continuation of a state takes its spare room, any other a copy.  A state that
+        closes stays as it is.
         """
+        if self.closes and self.length == 0:
+            return keys, values, self
+        if self.closes:
+            pasts = (self.keys[:, :, : self.length], self.values[:, :, : self.length])
+            joined = [torch.cat(pair, dim=2) for pair in zip(pasts, (keys, values), strict=True)]
+            return joined[0], joined[1], self
         end = self.length + keys.shape[2]
         all_keys, all_values = self.keys, self.values
         if self.length == 0:
@@ -77,6 +85,10 @@ class KeyValues:
         self.continued = True
         state = KeyValues(all_keys, all_values, end)
         return all_keys[:, :, :end], all_values[:, :, :end], state
+
+    def closing(self) -> KeyValues:
+        """Return a state that keeps nothing of what comes next."""
+        return replace(self, closes=True)
 
     def without(self, first: int, stop: int) -> KeyValues:
         """Forget the frames from `first` to `stop`."""

@@ -6,7 +6,7 @@ back only, so it runs chunk by chunk with its state.  After Peebles and Xie 2023
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import cast
 
@@ -97,14 +97,9 @@ class DitState:
     convs: tuple[Tensor, Tensor]  # (B, D, kernel - 1) each
     seen: tuple[KeyValues, ...]
 
-    def without(self, first: int, stop: int) -> DitState:
-        """Forget what attention saw of the frames from `first` to `stop`."""
-        seen = tuple(s.without(first, stop) for s in self.seen)
-        return DitState(self.frames, self.convs, seen)
-
-    def shared(self) -> DitState:
-        """Return a state from which any number of continuations can start."""
-        return DitState(self.frames, self.convs, tuple(s.shared() for s in self.seen))
+    def each(self, change: Callable[[KeyValues], KeyValues]) -> DitState:
+        """Return the state with something done to all that attention saw."""
+        return DitState(self.frames, self.convs, tuple(change(seen) for seen in self.seen))
 
 
 class RotaryDit(nn.Module):

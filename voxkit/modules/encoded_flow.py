@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voxkit.cosyvoice_spec import ConformerSpec, EncodedFlowSpec, RepeatSpec, UnetSpec
-from voxkit.modules.chunks import ChunkMask
+from voxkit.modules.chunks import ChunkMask, KeyValues
 from voxkit.modules.conformer import ConformerEncoder, ConformerState, Lookahead
 from voxkit.modules.dit_cosyvoice import DitState, RotaryDit
 from voxkit.modules.unet import CausalUnet, UnetState
@@ -143,13 +143,14 @@ def integrate(
     """Follow the flow from noise x (1, M, F) to mel (1, M, F) in Euler steps, one state for each.
 
     Velocity (1 + g) · v(condition) - g · v(nothing) (Ho and Salimans 2022, arXiv 2207.12598).
-    Without `keep` the states after it are dropped as they come, which a last stretch can do.
+    Without `keep` no states after it are made, which a last stretch can do.
     """
     times = cosine_times(len(states)).to(x.device)
     guided = condition.doubled() if guidance else condition
     rows = guided.mu.shape[0]
     time, step, after = times[0], times[1] - times[0], []
     for i, state in enumerate(states, start=1):
+        state = state if keep else state.each(KeyValues.closing)
         velocity, state = estimator(
             x.expand(rows, -1, -1),
             guided.mu,
@@ -311,7 +312,8 @@ class FlowDecoder:
         encoder = state.encoder
         if isinstance(encoder, ConformerState):
             encoder = encoder.shared()
-        return replace(state, encoder=encoder, estimator=tuple(s.shared() for s in state.estimator))
+        estimator = tuple(s.each(KeyValues.shared) for s in state.estimator)
+        return replace(state, encoder=encoder, estimator=estimator)
 
     def advance(self, count: int, state: FlowState, *, last: bool) -> tuple[Tensor, FlowState]:
         """Decode the first `count` pending tokens, wherever that ends → mel (1, M, rate · count).
@@ -362,7 +364,7 @@ class FlowDecoder:
         over = frames - kept - self.spec.left_chunks * chunk
         if over <= 0:
             return states
-        return tuple(s.without(kept, kept + chunk) for s in states)
+        return tuple(s.each(lambda seen: seen.without(kept, kept + chunk)) for s in states)
 
     def _anew(self, state: FlowState) -> tuple[Tensor, FlowState]:
         """Do as upstream at the end of a stream: decode all again under full attention."""

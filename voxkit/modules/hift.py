@@ -6,7 +6,9 @@ back, but for the first, which sees a few frames ahead).  Sequences are (B, C, T
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from dataclasses import dataclass
 
 import torch
@@ -52,7 +54,8 @@ class Snake(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T) → (B, C, T)."""
         alpha = self.alpha[:, None]
-        return x + (x * alpha).sin().square() / (alpha + 1e-9)
+        wave = (x * alpha).sin_()
+        return wave.mul_(wave).div_(alpha + 1e-9).add_(x)  # in place: it is memory that takes time
 
 
 class ResBlock(nn.Module):
@@ -192,7 +195,7 @@ class Hift(nn.Module):
             behind = down.stride[0] - 1 if spec.causal else 0
             x = x + source_block(down(F.pad(spectrum, (behind, 0)) if behind else spectrum))
             blocks = self.blocks[i * per_stage : (i + 1) * per_stage]
-            x = torch.stack([block(x) for block in blocks]).mean(dim=0)
+            x = functools.reduce(operator.add, [block(x) for block in blocks]) / per_stage
         x = self.conv_post(F.leaky_relu(x))  # torch's default slope, unlike the others
         bands = spec.n_fft // 2 + 1
         magnitude = x[:, :bands].exp().clamp(max=100.0)

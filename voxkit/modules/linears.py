@@ -98,10 +98,14 @@ class PackedConv(nn.Module):
 
     def step(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         """(B, K, T), past (B, K, kernel - 1) → (B, N, T) in the type of x, the next past."""
-        seen, frames = torch.cat([past, x.to(past.dtype)], dim=2), x.shape[2]
-        rows = seen.transpose(1, 2)
-        taps = torch.cat([rows[:, i : i + frames] for i in range(self.kernel)], dim=2)
-        return self.product(taps).transpose(1, 2).to(x.dtype), seen[:, :, frames:]
+        if self.kernel == 1:
+            return self.product(x.transpose(1, 2)).transpose(1, 2), past
+        rows = torch.cat([past.transpose(1, 2), x.transpose(1, 2).to(past.dtype)], dim=1)
+        batch, frames, width = x.shape[0], x.shape[2], rows.shape[2]
+        shape, steps = (batch, frames, self.kernel * width), (rows.stride(0), width, 1)
+        taps = rows.as_strided(shape, steps)  # of a frame: itself and those before it, joined
+        y = self.product(taps).transpose(1, 2).to(x.dtype)
+        return y, rows[:, frames:].transpose(1, 2)
 
 
 def narrowed(x: Tensor, layer: nn.Module) -> Tensor:
