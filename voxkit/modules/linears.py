@@ -51,7 +51,7 @@ class Bf16Linear(Packed):
     def __init__(self, weight: Tensor, bias: Tensor | None, rows: int) -> None:
         """Weight (N, K) bf16, bias (N,) or None; `rows` of input is what it is laid out for."""
         super().__init__(weight.shape, weight.device)
-        self.bias = None if bias is None else bias.to(torch.bfloat16)
+        self.bias = None if bias is None else bias.detach().to(torch.bfloat16)
         self.ordered = (
             weight.device.type == "cpu"
             and torch.backends.mkldnn.is_available()
