@@ -63,3 +63,15 @@ def test_keys_that_lie_in_larger_memory_are_taken_as_they_are() -> None:
         assert torch.allclose(
             function(query, *part, mask), function(query, *(x.clone() for x in part), mask)
         )
+
+
+@pytest.mark.parametrize("scale", [1.0, 40.0, 2000.0])
+@pytest.mark.parametrize("shift", [-300.0, 0.0, 300.0])
+def test_scores_of_any_size_are_weighed(scale: float, shift: float) -> None:
+    """Beyond e^±88 the powers themselves would be lost."""
+    query, keys, values = drawn(10, 20)
+    query = torch.cat([query * scale, torch.ones_like(query[..., :1])], dim=3)
+    keys = torch.cat([keys, torch.full_like(keys[..., :1], 3 * shift)], dim=3)  # 3 is √9
+    mask = ChunkMask(10, 20, 5)
+    wanted = plain(query, keys, values, mask)
+    assert (by_products(query, keys, values, mask) - wanted).abs().max() < 2e-5 * max(scale, 1)

@@ -19,6 +19,8 @@ from voxkit.modules.chunks import ChunkMask
 
 CHUNKS = 2  # that a stretch has: of one chunk products are small, of four half the pairs are hidden
 
+_FEW, _MANY = 1e-25, 1e25  # far from where sums of powers of e, or these times values, get lost
+
 
 def attend(query: Tensor, keys: Tensor, values: Tensor, mask: ChunkMask | None) -> Tensor:
     """query (B, H, T, D), keys and values (B, H, T', D) → (B, H, T, D), scaled by 1 / √D."""
@@ -54,8 +56,22 @@ def by_products(query: Tensor, keys: Tensor, values: Tensor, mask: ChunkMask | N
         for chunk in part.parts(1) if part is not None else ():
             assert part is not None
             scores[:, chunk.start - part.start : chunk.stop - part.start, chunk.stop :] = -math.inf
-        seen.append(torch.bmm(scores.softmax(dim=2), values[:, :count]))
+        seen.append(_weighted(scores, values[:, :count]))
     return torch.cat(seen, dim=1).unflatten(0, heads)
+
+
+def _weighted(scores: Tensor, values: Tensor) -> Tensor:
+    """softmax(scores (N, T, T')) · values (N, T', D) → (N, T, D).
+
+    A softmax begins with the rows' maxima, which take as long as all else of it.  They only keep
+    e^score within range, which it nearly always is without them.
+    """
+    powers = scores.exp()
+    sums = powers.sum(dim=2, keepdim=True, dtype=torch.float32)
+    lowest, highest = sums.aminmax()
+    if lowest < _FEW or highest > _MANY:
+        return torch.bmm(scores.softmax(dim=2), values)
+    return (torch.bmm(powers, values) / sums).to(values.dtype)
 
 
 def _stretches(
