@@ -67,11 +67,11 @@ def _weighted(scores: Tensor, values: Tensor) -> Tensor:
     e^score within range, which it nearly always is without them.
     """
     powers = scores.exp()
-    sums = powers.sum(dim=2, keepdim=True, dtype=torch.float32)
-    lowest, highest = sums.aminmax()
+    sums = powers.sum(dim=2, keepdim=True)
+    lowest, highest = (float(x) for x in sums.aminmax())
     if lowest < _FEW or highest > _MANY:
         return torch.bmm(scores.softmax(dim=2), values)
-    return (torch.bmm(powers, values) / sums).to(values.dtype)
+    return torch.bmm(powers, values).div_(sums)
 
 
 def _stretches(
