@@ -183,7 +183,7 @@ def hub_files(
 
 def _sizes(spec: CosyVoiceSpec, names: tuple[str, ...], tensor: Tensor) -> list[int]:
     """Rows of each of the tensors that were joined to one."""
-    if len(names) == 3:
+    if len(names) == 3 and "self_attn" in names[0]:  # fewer heads of keys and values
         transformer = spec.generator.transformer
         shared = transformer.kv_heads * transformer.head_width
         return [transformer.heads * transformer.head_width, shared, shared]

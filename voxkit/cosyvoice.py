@@ -52,7 +52,7 @@ from voxkit.reference import Clip, reference_clip
 from voxkit.spec import without_quirks
 from voxkit.voice import Description, Voice
 
-CONVERTER_VERSION = 1  # raised when `convert` writes something else
+CONVERTER_VERSION = 2  # raised when `convert` writes something else
 _CONTROL = re.compile(r"<\|[^<>|]*\|>")  # steers the model; nobody says it
 
 

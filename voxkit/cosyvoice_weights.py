@@ -80,9 +80,7 @@ _UNET: Rules = (
     (r"(_blocks\.\d+)\.blocks\.", r"\1.1."),
     (r"\.attention_norm", ".norm1"),
     (r"\.feed_norm", ".norm3"),
-    (r"\.query", ".attn1.to_q"),
-    (r"\.key", ".attn1.to_k"),
-    (r"\.value", ".attn1.to_v"),
+    (r"\.qkv", ".attn1.to_{q,k,v}"),
     (r"(\.1\.\d+)\.out", r"\1.attn1.to_out.0"),
     (r"\.widen", ".ff.net.0.proj"),
     (r"\.narrow", ".ff.net.2"),
@@ -97,9 +95,7 @@ _DIT: Rules = (
     (r"estimator\.out", "estimator.proj_out"),
     (r"estimator\.blocks", "estimator.transformer_blocks"),
     (r"\.modulation", ".attn_norm.linear"),
-    (r"\.query", ".attn.to_q"),
-    (r"\.key", ".attn.to_k"),
-    (r"\.value", ".attn.to_v"),
+    (r"\.qkv", ".attn.to_{q,k,v}"),
     (r"(blocks\.\d+)\.out", r"\1.attn.to_out.0"),
     (r"\.widen", ".ff.ff.0.0"),
     (r"\.narrow", ".ff.ff.2"),
@@ -125,7 +121,11 @@ _OLD_LAYOUT = re.compile(r"decoder\.estimator\..*\.block1\.block\.1\.weight")
 
 def lm_names(key: str) -> tuple[str, ...]:
     """Name the tensors of `llm.pt` that make one of `SpeechLm`'s."""
-    name = _renamed(key, _LM)
+    return _each(_renamed(key, _LM))
+
+
+def _each(name: str) -> tuple[str, ...]:
+    """Write out a name with alternatives, as the shell does: a{b,c} → ab, ac."""
     packed = re.search(r"\{(.*)\}", name)
     if packed is None:
         return (name,)
@@ -140,8 +140,8 @@ def flow_names(*, conformer: bool, unet_stages: int | None) -> Names:
         if not name.startswith("decoder."):
             return (_renamed(name, _CONFORMER if conformer else _REPEAT),)
         if unet_stages is None:
-            return (_renamed(name, _DIT),)
-        return (_renamed(_stage(name, unet_stages), _UNET),)
+            return _each(_renamed(name, _DIT))
+        return _each(_renamed(_stage(name, unet_stages), _UNET))
 
     return names
 

@@ -52,9 +52,7 @@ class DitBlock(nn.Module):
         inner = spec.heads * spec.head_width
         self.heads = spec.heads
         self.modulation = nn.Linear(spec.width, 6 * spec.width)
-        self.query = nn.Linear(spec.width, inner)
-        self.key = nn.Linear(spec.width, inner)
-        self.value = nn.Linear(spec.width, inner)
+        self.qkv = nn.Linear(spec.width, 3 * inner)
         self.out = nn.Linear(inner, spec.width)
         self.widen = nn.Linear(spec.width, spec.feed_forward)
         self.narrow = nn.Linear(spec.feed_forward, spec.width)
@@ -72,14 +70,10 @@ class DitBlock(nn.Module):
         parts = self.modulation(F.silu(time))[:, None].chunk(6, dim=2)
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = parts
         h = F.layer_norm(x, (width,), eps=NORM_EPS) * (1 + scale_a) + shift_a
-        h = narrowed(h, self.query)
+        query, key, value = self.qkv(narrowed(h, self.qkv)).chunk(3, dim=2)
         query, key, value = (
             y.view(batch, frames, self.heads, -1).transpose(1, 2)
-            for y in (
-                turn_pairs(self.query(h), table),
-                turn_pairs(self.key(h), table),
-                self.value(h),
-            )
+            for y in (turn_pairs(query, table), turn_pairs(key, table), value)
         )
         keys, values, seen = seen.append(key, value)
         h = attend(query, keys, values, mask)

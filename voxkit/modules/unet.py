@@ -81,9 +81,7 @@ class AttentionBlock(nn.Module):
         inner = spec.heads * spec.head_width
         self.heads = spec.heads
         self.attention_norm = nn.LayerNorm(spec.width)
-        self.query = nn.Linear(spec.width, inner, bias=False)
-        self.key = nn.Linear(spec.width, inner, bias=False)
-        self.value = nn.Linear(spec.width, inner, bias=False)
+        self.qkv = nn.Linear(spec.width, 3 * inner, bias=False)
         self.out = nn.Linear(inner, spec.width)
         self.feed_norm = nn.LayerNorm(spec.width)
         self.widen = nn.Linear(spec.width, WIDEN * spec.width)
@@ -94,11 +92,9 @@ class AttentionBlock(nn.Module):
     ) -> tuple[Tensor, KeyValues]:
         """x (B, T, D), the keys that x sees → (B, T, D), keys and values."""
         batch, frames, _ = x.shape
-        h = narrowed(self.attention_norm(x), self.query)
-        query, key, value = (
-            project(h).view(batch, frames, self.heads, -1).transpose(1, 2)
-            for project in (self.query, self.key, self.value)
-        )
+        packed = self.qkv(narrowed(self.attention_norm(x), self.qkv))
+        packed = packed.view(batch, frames, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        query, key, value = packed.contiguous().unbind()
         keys, values, seen = seen.append(key, value)
         h = attend(query, keys, values, mask)
         x = x + self.out(h.transpose(1, 2).reshape(batch, frames, -1))
