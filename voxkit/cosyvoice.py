@@ -53,6 +53,7 @@ from voxkit.spec import without_quirks
 from voxkit.voice import Description, Voice
 
 CONVERTER_VERSION = 2  # raised when `convert` writes something else
+_SMALL = 2**18  # numbers of a tensor that is not worth mapping
 _CONTROL = re.compile(r"<\|[^<>|]*\|>")  # steers the model; nobody says it
 
 
@@ -188,9 +189,11 @@ def _fill(
         file = small
     _installed(network, _weights(file), folder, part, device, kind)
     if kind != Kind.fp32 and device.type == "cpu":
-        # Packing has read the whole file: mapped again, only what is used of it is held.
+        # Packing has read the whole file: mapped again, only what is used of it is held.  Small
+        # tensors are copied, since each would hold its whole neighbourhood in the file.
         mapped, held = _weights(file), network.state_dict()
         same = {n: w for n, w in mapped.items() if n in held and held[n].dtype == w.dtype}
+        same = {n: w.clone() if w.numel() < _SMALL else w for n, w in same.items()}
         network.load_state_dict(held | same, assign=True)
         network.requires_grad_(False)
     return network
