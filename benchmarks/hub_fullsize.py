@@ -70,7 +70,7 @@ class Finished:
     """A command that has ended: its wall time and the most memory it held."""
 
     wall_s: float
-    peak_gb: float
+    peak_gb: float  # 0 where nothing tells
 
 
 def command(*words: str) -> Finished:

@@ -8,7 +8,7 @@ from tiny import seeded
 from torch import Tensor
 from torch.nn import functional as F
 
-from voxkit.modules.attention import attend, by_products
+from voxkit.modules.attention import ROWS, attend, by_products
 from voxkit.modules.chunks import ChunkMask
 
 CPU = torch.device("cpu")
@@ -46,13 +46,37 @@ def test_without_a_mask_everything_is_seen(function) -> None:  # type: ignore[no
     assert (function(*inputs, None) - plain(*inputs, None)).abs().max() < 2e-6
 
 
-@pytest.mark.parametrize("function", [attend, by_products])
-def test_bf16_rounds_scores_and_not_sums(function) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("scale, bound", [(0.5, 0.006), (1.0, 0.01), (4.0, 0.02)])
+def test_in_bf16_errors_are_those_of_rounded_scores(scale: float, bound: float) -> None:
     mask = ChunkMask(0, 400, 50)
-    inputs = [x.bfloat16() for x in drawn(400, 400)]
+    query, keys, values = (x.bfloat16() for x in drawn(400, 400))
+    inputs = ((query * scale).bfloat16(), keys, values)
     wanted = plain(*inputs, mask)
-    error = (function(*inputs, mask) - wanted).square().mean() / wanted.square().mean()
-    assert error.sqrt() < 0.01  # scores are some 2 large, and up to 8
+    for function in (attend, by_products):
+        error = (function(*inputs, mask) - wanted).square().mean() / wanted.square().mean()
+        assert error.sqrt() < bound
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_no_queries_see_nothing(kind: torch.dtype) -> None:
+    query, keys, values = (x.to(kind) for x in drawn(0, 5))
+    assert attend(query, keys, values, ChunkMask(5, 5, 5)).shape == (2, 3, 0, 8)
+
+
+def test_many_queries_without_a_mask_go_through_in_stretches() -> None:
+    inputs = drawn(2 * ROWS + 3, 7)
+    assert (by_products(*inputs, None) - plain(*inputs, None)).abs().max() < 2e-6
+
+
+def test_a_row_that_is_no_number_leaves_the_others_alone() -> None:
+    query, keys, values = drawn(4, 9)
+    query = query * 200
+    wanted = plain(query, keys, values, None)
+    query[0, 0, 1] = torch.nan
+    made = by_products(query, keys, values, None)
+    assert made[0, 0, 1].isnan().all()
+    made[0, 0, 1] = wanted[0, 0, 1]
+    assert (made - wanted).abs().max() < 1e-3
 
 
 def test_keys_that_lie_in_larger_memory_are_taken_as_they_are() -> None:

@@ -46,6 +46,30 @@ def test_parts_of_a_mask_are_its_rows_and_end_on_the_grid(
     assert at == stop
 
 
+def test_a_closing_state_keeps_nothing_of_what_is_appended() -> None:
+    keys = torch.randn(2, 3, 9, 4, generator=seeded(0))
+    for length in (0, 5):
+        _, _, seen = no_keys(2, 3, 4, keys).append(keys[:, :, :length], -keys[:, :, :length])
+        seen = seen if length else no_keys(2, 3, 4, keys)
+        closing = seen.closing()
+        for new in (keys[:, :, 5:], keys[:, :, 6:] + 1):
+            all_keys, all_values, after = closing.append(new, -new)
+            assert torch.equal(all_keys, torch.cat([keys[:, :, :length], new], dim=2))
+            assert torch.equal(all_values, -all_keys)
+            assert after.length == length
+        again, _, _ = seen.append(keys[:, :, 5:], keys[:, :, 5:])  # the state itself goes on
+        assert torch.equal(again[:, :, length:], keys[:, :, 5:])
+
+
+def test_what_is_kept_is_no_view_of_more() -> None:
+    packed = torch.randn(3, 2, 3, 9, 4, generator=seeded(0))
+    _, _, seen = no_keys(2, 3, 4, packed).append(packed[1], packed[2])
+    assert seen.keys.untyped_storage().nbytes() == packed[1].nbytes
+    conv = CausalConv(3, 5, 3)
+    _, past = conv.step(torch.randn(2, 3, 50, generator=seeded(1)), conv.init_state(2))
+    assert past.untyped_storage().nbytes() == past.nbytes
+
+
 def test_appended_keys_are_those_of_one_call() -> None:
     keys = torch.randn(2, 3, 20, 4, generator=seeded(0))
     seen = no_keys(2, 3, 4, keys)

@@ -12,7 +12,17 @@ from tiny import cuts, seeded
 from tiny_cosyvoice import FAMILIES, networks, released, spec_of
 from torch import Tensor
 
-from voxkit.modules.hift import Hift, reach, samples_per_frame, source_strides
+from voxkit.modules.hift import (
+    Conv,
+    Hift,
+    SameConv,
+    TransposedConv,
+    Upsampling,
+    by_frames,
+    reach,
+    samples_per_frame,
+    source_strides,
+)
 from voxkit.modules.hift_source import (
     accumulate,
     draw_noise,
@@ -234,3 +244,27 @@ def test_the_float32_phase_of_compat_drifts_and_ours_does_not() -> None:
     error = (drifting - exact).abs()
     assert float(error[:20].max()) < 1e-3
     assert float(error[-100:].max()) > 5e-3
+
+
+@pytest.mark.parametrize("frames", [1, 2, 23])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Conv(6, 8, 5, padding=2),
+        Conv(6, 8, 3, dilation=4, padding=4),
+        Conv(6, 8, 4, 2, padding=2),
+        Conv(6, 9, 3, groups=3, padding=1),
+        TransposedConv(6, 8, 6, 4, padding=1),
+        SameConv(6, 6, 5, dilation=2, causal=True),
+        Upsampling(6, 8, 5, 3, causal=True),
+    ],
+    ids=str,
+)
+def test_what_lies_by_frames_is_convolved_alike_and_stays_so(
+    layer: torch.nn.Module, frames: int
+) -> None:
+    x = torch.randn(2, 6, frames, generator=seeded(3))
+    with torch.no_grad():
+        plain, framed = layer(x), layer(by_frames(x))
+    torch.testing.assert_close(framed, plain, atol=1e-5, rtol=0)
+    assert frames == 1 or framed.transpose(1, 2).is_contiguous()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -28,6 +32,10 @@ from voxkit.precision import Kind
 INT8 = 0.025 if torch.cpu._is_vnni_supported() else 0.05
 ALLOWED = {Kind.fp32: 0.0, Kind.bf16: 0.006, Kind.int8: INT8, Kind.int4: 0.15}
 KINDS = [Kind.bf16, Kind.int8, Kind.int4]
+
+
+class _Mapped(np.ndarray):
+    """Memory whose end can be noticed."""
 
 
 class Net(nn.Module):
@@ -155,6 +163,24 @@ def test_compressed_weights_fill_a_network_that_has_none(kind: Kind) -> None:
     pack(full, kind)
     x = torch.randn(4, 128, generator=tiny.seeded(1))
     assert torch.equal(empty(x), full(x))
+
+
+@pytest.mark.parametrize("kind", [Kind.bf16, Kind.int8, Kind.int4])
+def test_packed_layers_let_go_of_what_they_were_made_from(kind: Kind) -> None:
+    """The file of the weights would stay in memory whole."""
+    network, kept = net(), []
+    names = packable(network)
+    stored = compress(network.state_dict(), network, kind)
+    for key in [k for k in stored if k.rpartition(".")[0].removesuffix(".weight") in names]:
+        mapped = stored[key].contiguous().view(torch.uint8).numpy().copy().view(_Mapped)
+        kept.append(weakref.ref(mapped))
+        stored[key] = torch.from_numpy(mapped).view(stored[key].dtype).view(stored[key].shape)
+        del mapped
+    install(network, stored, kind)
+    del stored
+    gc.collect()
+    assert len(kept) >= 3  # two weights and a bias
+    assert not any(ref() is not None for ref in kept)
 
 
 @pytest.mark.parametrize("kind, share", [(Kind.bf16, 0.5), (Kind.int8, 0.26), (Kind.int4, 0.19)])

@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 from voxkit.modules.chunks import ChunkMask
 
-CHUNKS = 2  # that a stretch has: of one chunk products are small, of four half the pairs are hidden
+CHUNKS = 2  # that a stretch has: products of one chunk are small, of more many pairs are hidden
+ROWS = 200  # queries of a stretch without a mask
 
 _FEW, _MANY = 1e-25, 1e25  # far from where sums of powers of e, or these times values, get lost
 
@@ -25,15 +26,17 @@ _FEW, _MANY = 1e-25, 1e25  # far from where sums of powers of e, or these times 
 def attend(query: Tensor, keys: Tensor, values: Tensor, mask: ChunkMask | None) -> Tensor:
     """query (B, H, T, D), keys and values (B, H, T', D) → (B, H, T, D), scaled by 1 / √D."""
     hidden = None if mask is None or mask.is_clear else mask
-    if query.device.type != "cpu" or query.requires_grad:
+    if query.device.type != "cpu" or query.requires_grad or not query.shape[2]:
         return _by_kernel(query, keys, values, hidden)
     if products_are_quicker(query):
         return by_products(query, keys, values, hidden)
-    seen = []
+    if hidden is None:  # the kernel itself goes through it bit by bit
+        return _by_kernel(query, keys, values, None)
+    made = []
     for rows, count, part in _stretches(query.shape[2], keys.shape[2], hidden):
         known = keys[:, :, :count], values[:, :, :count]
-        seen.append(_by_kernel(query[:, :, rows], *known, part))
-    return torch.cat(seen, dim=2)
+        made.append(_by_kernel(query[:, :, rows], *known, part))
+    return torch.cat(made, dim=2)
 
 
 def products_are_quicker(query: Tensor) -> bool:
@@ -46,18 +49,23 @@ def products_are_quicker(query: Tensor) -> bool:
 
 
 def by_products(query: Tensor, keys: Tensor, values: Tensor, mask: ChunkMask | None) -> Tensor:
-    """Attend by two products around a softmax, its sums in float32: as `attend`, in any type."""
+    """Do what `attend` does by two products around a softmax, in bf16, float32 or float64.
+
+    Scores and their powers are rounded to that type, which torch's kernel does not do: in bf16 the
+    result's error is .005 of its size in place of .002 for scores around 1, .007 around 2.
+    """
     heads, scale = query.shape[:2], 1.0 / math.sqrt(query.shape[3])
     query, keys, values = (x.flatten(0, 1) for x in (query, keys, values))
-    nothing, seen = query.new_zeros(()), []
+    nothing, made = query.new_zeros(()), []
     for rows, count, part in _stretches(query.shape[1], keys.shape[1], mask):
         known = keys[:, :count].contiguous().transpose(1, 2)  # this order costs the least
         scores = torch.baddbmm(nothing, query[:, rows], known, beta=0, alpha=scale)
-        for chunk in part.parts(1) if part is not None else ():
-            assert part is not None
-            scores[:, chunk.start - part.start : chunk.stop - part.start, chunk.stop :] = -math.inf
-        seen.append(_weighted(scores, values[:, :count]))
-    return torch.cat(seen, dim=1).unflatten(0, heads)
+        if part is not None:
+            for chunk in part.parts(1):
+                first, stop = chunk.start - part.start, chunk.stop - part.start
+                scores[:, first:stop, chunk.stop :] = -math.inf
+        made.append(_weighted(scores, values[:, :count]))
+    return torch.cat(made, dim=1).unflatten(0, heads)
 
 
 def _weighted(scores: Tensor, values: Tensor) -> Tensor:
@@ -69,7 +77,7 @@ def _weighted(scores: Tensor, values: Tensor) -> Tensor:
     powers = scores.exp()
     sums = powers.sum(dim=2, keepdim=True)
     lowest, highest = (float(x) for x in sums.aminmax())
-    if lowest < _FEW or highest > _MANY:
+    if not (lowest >= _FEW and highest <= _MANY):  # of one row, or something is no number
         return torch.bmm(scores.softmax(dim=2), values)
     return torch.bmm(powers, values).div_(sums)
 
@@ -79,7 +87,8 @@ def _stretches(
 ) -> Iterator[tuple[slice, int, ChunkMask | None]]:
     """Yield stretches of queries, how many keys each sees, and which of these some do not."""
     if mask is None:
-        yield slice(0, queries), keys, None
+        for start in range(0, queries, ROWS):
+            yield slice(start, min(start + ROWS, queries)), keys, None
         return
     for part in mask.parts(CHUNKS):
         rows = slice(part.start - mask.start, part.stop - mask.start)

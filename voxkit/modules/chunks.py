@@ -6,6 +6,7 @@ returned state is valid, and `init_state(batch)` makes a fresh one.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -36,10 +37,8 @@ class ChunkMask:
         return ChunkMask(self.start * rate, self.stop * rate, self.chunk * rate)
 
     def dense(self, device: torch.device) -> Tensor:
-        """Return it as bool (queries, keys)."""
-        queries = torch.arange(self.start, self.stop, device=device)[:, None]
-        keys = torch.arange(self.stop, device=device)
-        return keys < (queries // self.chunk + 1) * self.chunk
+        """Return it as bool (queries, keys), to look at."""
+        return _dense(self, device)
 
     def parts(self, chunks: int) -> Iterator[ChunkMask]:
         """Yield the masks of stretches of so many chunks, in order; keys end with each."""
@@ -48,6 +47,14 @@ class ChunkMask:
             stop = min((start // self.chunk + chunks) * self.chunk, self.stop)
             yield ChunkMask(start, stop, self.chunk)
             start = stop
+
+
+@functools.lru_cache(maxsize=4)  # every block of a network asks for the same one
+def _dense(mask: ChunkMask, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        queries = torch.arange(mask.start, mask.stop, device=device)[:, None]
+        keys = torch.arange(mask.stop, device=device)
+        return keys < (queries // mask.chunk + 1) * mask.chunk
 
 
 @dataclass
@@ -75,7 +82,8 @@ class KeyValues:
         end = self.length + keys.shape[2]
         all_keys, all_values = self.keys, self.values
         if self.length == 0:
-            all_keys, all_values = keys, values
+            fresh = torch.contiguous_format  # views would keep what they are views of
+            all_keys, all_values = (x.clone(memory_format=fresh) for x in (keys, values))
         elif self.continued or end > all_keys.shape[2]:
             all_keys = _grown(all_keys, self.length, end)
             all_values = _grown(all_values, self.length, end)
@@ -141,4 +149,4 @@ class CausalConv(nn.Conv1d):
         The past is in the type of the weights, which is that of the sums' terms.
         """
         seen = torch.cat([past, x.to(past.dtype)], dim=2)
-        return self(seen).to(x.dtype), seen[:, :, seen.shape[2] - past.shape[2] :]
+        return self(seen).to(x.dtype), seen[:, :, seen.shape[2] - past.shape[2] :].clone()

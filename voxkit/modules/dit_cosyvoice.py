@@ -72,7 +72,7 @@ class DitBlock(nn.Module):
         h = F.layer_norm(x, (width,), eps=NORM_EPS) * (1 + scale_a) + shift_a
         query, key, value = self.qkv(narrowed(h, self.qkv)).chunk(3, dim=2)
         query, key, value = (
-            y.unflatten(2, (self.heads, -1)).transpose(1, 2).contiguous()
+            y.unflatten(2, (self.heads, -1)).transpose(1, 2)
             for y in (turn_pairs(query, table), turn_pairs(key, table), value)
         )
         keys, values, seen = seen.append(key, value)

@@ -143,7 +143,7 @@ def integrate(
     """Follow the flow from noise x (1, M, F) to mel (1, M, F) in Euler steps, one state for each.
 
     Velocity (1 + g) · v(condition) - g · v(nothing) (Ho and Salimans 2022, arXiv 2207.12598).
-    Without `keep` no states after it are made, which a last stretch can do.
+    Without `keep` no keys and values of it are kept, which a last stretch can do.
     """
     times = cosine_times(len(states)).to(x.device)
     guided = condition.doubled() if guidance else condition

@@ -43,16 +43,21 @@ class Conv(nn.Conv1d):
             for least, given in ((1, self.stride), (0, self.padding), (1, self.dilation))
         )
         weight = self.weight[:, :, None]
-        return F.conv2d(x[:, :, None], weight, self.bias, stride, padding, dilation)[:, :, 0]
+        y = F.conv2d(x[:, :, None], weight, self.bias, stride, padding, dilation, self.groups)
+        return y[:, :, 0]
 
 
 class TransposedConv(nn.ConvTranspose1d):
     """A transposed convolution that leaves what lies by frames as it lies."""
 
+    def __init__(self, inputs: int, outputs: int, kernel: int, rate: int, *, padding: int) -> None:
+        super().__init__(inputs, outputs, kernel, rate, padding=padding)
+
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """(B, C, T) → (B, C', T')."""
+        """(B, C, T) → (B, C', T'), whose length nobody may ask for otherwise."""
+        assert output_size is None
         if not _lies_by_frames(x):
-            return super().forward(x, output_size)
+            return super().forward(x)
         stride, padding = (1, *self.stride), (0, *map(int, self.padding))
         weight = self.weight[:, :, None]
         return F.conv_transpose2d(x[:, :, None], weight, self.bias, stride, padding)[:, :, 0]
@@ -96,7 +101,7 @@ class AheadConv(Conv):
 
 
 class Snake(nn.Module):
-    """x + sin²(αx) / α, one α per channel (Liu et al. 2020, arXiv 2006.08195)."""
+    """x + sin²(αx) / α, one α per channel (Liu et al. 2020, arXiv 2006.08195); not for training."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -105,7 +105,7 @@ class PackedConv(nn.Module):
         shape, steps = (batch, frames, self.kernel * width), (rows.stride(0), width, 1)
         taps = rows.as_strided(shape, steps)  # of a frame: itself and those before it, joined
         y = self.product(taps).transpose(1, 2).to(x.dtype)
-        return y, rows[:, frames:].transpose(1, 2)
+        return y, rows[:, frames:].transpose(1, 2).clone()  # a view would keep all frames
 
 
 def narrowed(x: Tensor, layer: nn.Module) -> Tensor:
@@ -233,6 +233,7 @@ def _layer(
     weight: Tensor, rest: dict[str, Tensor], key: str, bias: Tensor | None, rows: int
 ) -> nn.Module:
     """Make the layer that a compressed weight asks for, and take its scales out of `rest`."""
+    bias = None if bias is None else bias.detach().clone()  # a part of a file would keep all of it
     if weight.dtype == torch.bfloat16:
         return Bf16Linear(weight, bias, rows)
     scale, lowest = rest.pop(key + SCALE), rest.pop(key + LOWEST, None)

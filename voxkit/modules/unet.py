@@ -94,7 +94,7 @@ class AttentionBlock(nn.Module):
         batch, frames, _ = x.shape
         packed = self.qkv(narrowed(self.attention_norm(x), self.qkv))
         packed = packed.view(batch, frames, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        query, key, value = (x.contiguous() for x in packed)  # a kept view would keep all three
+        query, key, value = packed.contiguous().unbind()
         keys, values, seen = seen.append(key, value)
         h = attend(query, keys, values, mask)
         x = x + self.out(h.transpose(1, 2).reshape(batch, frames, -1))
