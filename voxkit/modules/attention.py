@@ -19,6 +19,7 @@ from voxkit.modules.chunks import ChunkMask
 
 CHUNKS = 2  # that a stretch has: products of one chunk are small, of more many pairs are hidden
 ROWS = 200  # queries of a stretch without a mask
+PAIRS = 40_000  # of a query and a key, in all heads: below, the calls themselves take the time
 
 _FEW, _MANY = 1e-25, 1e25  # far from where sums of powers of e, or these times values, get lost
 
@@ -28,7 +29,7 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, mask: ChunkMask | None) 
     hidden = None if mask is None or mask.is_clear else mask
     if query.device.type != "cpu" or query.requires_grad or not query.shape[2]:
         return _by_kernel(query, keys, values, hidden)
-    if products_are_quicker(query):
+    if products_are_quicker(query, keys):
         return by_products(query, keys, values, hidden)
     if hidden is None:  # the kernel itself goes through it bit by bit
         return _by_kernel(query, keys, values, None)
@@ -39,10 +40,11 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, mask: ChunkMask | None) 
     return torch.cat(made, dim=2)
 
 
-def products_are_quicker(query: Tensor) -> bool:
-    """Tell whether `by_products` beats torch's kernel for such queries on this processor."""
+def products_are_quicker(query: Tensor, keys: Tensor) -> bool:
+    """Tell whether `by_products` beats torch's kernel for such a size on this processor."""
     return (
         query.dtype == torch.bfloat16
+        and query.shape[:3].numel() * keys.shape[2] >= PAIRS
         and torch.cpu._is_avx512_bf16_supported()
         and not torch.cpu._is_amx_tile_supported()
     )
