@@ -22,6 +22,7 @@ from voxkit.precision import Kind, Precision
 KINDS = {  # what torch calls them → what they are
     "mkldnn::_linear_pointwise": "linear layers",
     "aten::_scaled_dot_product_flash_attention_for_cpu": "attention",
+    **dict.fromkeys(("aten::baddbmm", "aten::bmm", "aten::exp", "aten::sum"), "attention"),
     "aten::mkldnn_convolution": "convolutions",
 }
 
