@@ -21,7 +21,6 @@ What its Python takes beside that is left out, so this is no slower than it is.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import itertools
 import os
 import subprocess
@@ -40,7 +39,7 @@ from torch.nn import functional as F
 import voxkit
 from voxkit.checkpoint import settled
 from voxkit.errors import VoxkitError
-from voxkit.measuring import clock_of, timed
+from voxkit.measuring import clock_of, high_water_mib, timed
 from voxkit.options import WHOLE
 from voxkit.prosody import NATURAL
 from voxkit.voice import load_voice
@@ -75,23 +74,14 @@ class Finished:
 
 def command(*words: str) -> Finished:
     """Run `voxkit` in a process of its own."""
-    began, peak_gb = time.perf_counter(), 0.0
+    began, peak_mib = time.perf_counter(), 0.0
     process = subprocess.Popen([sys.executable, "-m", "voxkit", *words])
     while process.poll() is None:  # what is told after its end counts the size of this process in
-        peak_gb = high_water_gb(process.pid) or peak_gb
+        peak_mib = high_water_mib(process.pid) or peak_mib
         time.sleep(0.01)
     if process.returncode:
         sys.exit(f"voxkit {words[0]} ended with status {process.returncode}.")
-    return Finished(time.perf_counter() - began, peak_gb)
-
-
-def high_water_gb(process: int) -> float | None:
-    """Return the most memory that a running process has held so far; None where nothing tells."""
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024 / 1e9
-    return None
+    return Finished(time.perf_counter() - began, peak_mib * (1 << 20) / 1e9)
 
 
 def write_reference(path: Path) -> None:
@@ -111,12 +101,7 @@ def staged(
     engine = voxkit.load(folder, **loading)
     result = {"load_s": clock() - began}
     voice = load_voice(voice_file)
-    for first_hop in (
-        None,
-        None,
-        WHOLE,
-        WHOLE,
-    ):  # as a stream and as a file; the second time counts
+    for first_hop in (None, None, WHOLE, WHOLE):  # a stream, a file; the second time counts
         seconds: dict[str, float] = {}
         first_s = audio_s = 0.0
         options = voxkit.Options(seed=1, first_hop=first_hop)

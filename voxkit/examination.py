@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,7 +76,7 @@ def speech_turns(audio: Audio, phrases: np.ndarray) -> list[Audio]:
         if end - start < size // 2:
             continue
         edges = np.linspace(start, end, count + 1).astype(int)
-        turns += [(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+        turns += [(a, b) for a, b in itertools.pairwise(edges)]
     chosen = np.unique(np.linspace(0, len(turns) - 1, min(len(turns), _MOST_TURNS)).astype(int))
     pieces = [audio.samples[turns[i][0] * hop : turns[i][1] * hop] for i in chosen] if turns else []
     return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -146,7 +147,7 @@ def stretches(sentence: str, home: Language | None) -> list[Stretch]:
 
 def _clauses(sentence: str) -> list[str]:
     ends = [0, *(m.end() for m in _CLAUSE.finditer(sentence)), len(sentence)]
-    return [sentence[a:b] for a, b in zip(ends, ends[1:], strict=False) if a < b]
+    return [sentence[a:b] for a, b in itertools.pairwise(ends) if a < b]
 
 
 def _clause_language(clause: str, main: Language, before: Language) -> Language:

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 PARTS = ("frontend", "generator", "decoder", "vocoder")
 SENTENCE = "The birch canoe slid on the smooth planks, and nobody said a word."
 Clock = Callable[[], float]
-_STATUS = Path("/proc/self/status")  # both of Linux alone
-_CLEAR = Path("/proc/self/clear_refs")
+_CLEAR = Path("/proc/self/clear_refs")  # of Linux alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,12 +143,19 @@ def clock_of(device: str) -> Clock:
 
 def peak_mib() -> float:
     """Return the most memory that this process has held, since `forget_peak` if that worked."""
-    with contextlib.suppress(OSError):
-        for line in _STATUS.read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / (1 << 10)
+    if (told := high_water_mib("self")) is not None:
+        return told
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return used / (1 << 20) if sys.platform == "darwin" else used / (1 << 10)
+
+
+def high_water_mib(process: int | str) -> float | None:
+    """Return the most memory that a running process has held; None where the system tells none."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / (1 << 10)
+    return None
 
 
 def forget_peak(device: str = "cpu") -> bool:

@@ -8,6 +8,7 @@ is normalised on its own, so a number or a word is whole unless markup cuts it i
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -183,7 +184,7 @@ def _cased(stand_in: str, word: str) -> str:
 
 def _joined(stretches: list[Stretch]) -> list[Stretch]:
     """Give what closes a stretch to it, spacing too, and drop stretches that hold nothing."""
-    for before, after in zip(stretches, stretches[1:], strict=False):
+    for before, after in itertools.pairwise(stretches):
         if before.text and not before.text[-1:].isspace() and (m := CLOSING.match(after.text)):
             before.text += m[0]
             after.text = after.text[m.end() :]

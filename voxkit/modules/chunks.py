@@ -73,12 +73,11 @@ class KeyValues:
         The first continuation of a state takes its spare room, any other a copy.  A state that
         closes stays as it is.
         """
-        if self.closes and self.length == 0:
-            return keys, values, self
         if self.closes:
-            pasts = (self.keys[:, :, : self.length], self.values[:, :, : self.length])
-            joined = [torch.cat(pair, dim=2) for pair in zip(pasts, (keys, values), strict=True)]
-            return joined[0], joined[1], self
+            if self.length:
+                keys = torch.cat([self.keys[:, :, : self.length], keys], dim=2)
+                values = torch.cat([self.values[:, :, : self.length], values], dim=2)
+            return keys, values, self
         end = self.length + keys.shape[2]
         all_keys, all_values = self.keys, self.values
         if self.length == 0:

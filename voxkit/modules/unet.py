@@ -33,7 +33,7 @@ def time_encoding(time: Tensor, width: int) -> Tensor:
 
 
 def mish(x: Tensor) -> Tensor:
-    """x · tanh(log(1 + e^x)) (Misra 2019, arXiv 1908.08681), in a fifth of the time of `F.mish`."""
+    """x · tanh(log(1 + e^x)) (Misra 2019, arXiv 1908.08681), in a third of the time of `F.mish`."""
     power = (x * _LOG2_E).clamp_(max=_MOST).exp2_()  # beyond, it is x; torch's `exp` is slower
     grown = (power + 2.0).mul_(power)
     return grown.div_(grown + 2.0).mul_(x)
