@@ -29,10 +29,16 @@ CPU = torch.device("cpu")
         ("fp32", "int4", Kind.bf16, Precision(Kind.int4, Kind.fp32)),
     ],
 )
-def test_only_the_generator_is_quantised_and_auto_follows_the_machine(
+def test_quantised_is_the_generator_and_auto_follows_the_machine(
     dtype: str, quantize: str | None, fast: Kind, expected: Precision
 ) -> None:
     assert chosen(dtype, quantize, fast=fast, on_cpu=True) == expected
+
+
+def test_with_dot_products_of_int8_the_decoder_is_quantised_after_its_norms() -> None:
+    for quantize, levelled in (("int8", Kind.int8), ("int4", Kind.int8), (None, None)):
+        made = chosen("auto", quantize, fast=Kind.bf16, on_cpu=True, dots8=True)
+        assert (made.decoder, made.levelled) == (Kind.bf16, levelled)
 
 
 def test_an_unknown_precision_is_refused_in_one_sentence() -> None:
@@ -86,6 +92,25 @@ def test_a_hub_model_keeps_its_smaller_weights_on_disk(
         mels.append(model.decoder.decode(torch.arange(20), state, True)[0])
     # bf16 keeps 8 bits; a few layers and steps of the flow pass each rounding on
     assert float((mels[0] - mels[1]).norm() / mels[0].norm()) < 0.05
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", [Kind.fp32, Kind.bf16])
+def test_a_decoder_with_int8_after_its_norms_says_nearly_the_same(
+    family: str, kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind == Kind.bf16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        pytest.skip("this processor's int8 products give no bf16")
+    monkeypatch.setattr(linears, "SMALLEST", 1)
+    hub, converted = hub_folder(tmp_path / "hub", family), tmp_path / "converted"
+    converted.mkdir()
+    cosyvoice.convert(hub, converted)
+    mels, who = [], voice(cosyvoice.spec_of(hub))
+    for precision in (Precision(), Precision(decoder=kind, levelled=Kind.int8)):
+        decoder = cosyvoice.load(hub, converted, device=CPU, precision=precision).decoder
+        state = decoder.seed(decoder.init_state(who, Options()), tiny.seeded(1))
+        mels.append(decoder.decode(torch.arange(20), state, True)[0])
+    assert 0 < float((mels[0] - mels[1]).norm() / mels[0].norm()) < 0.05
 
 
 def test_weights_that_cannot_be_kept_on_disk_are_used_all_the_same(

@@ -108,7 +108,7 @@ def settled(
     """Return where a model runs and how its weights are kept, and set the number of threads."""
     import torch
 
-    from voxkit.modules.linears import fast_kind
+    from voxkit.modules.linears import fast_kind, has_dots8
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -116,7 +116,8 @@ def settled(
     if compat and dtype == "auto":
         dtype = "fp32"
     on_cpu = place.type == "cpu"
-    return place, chosen(dtype, quantize, fast=fast_kind(place), on_cpu=on_cpu)
+    dots8 = on_cpu and has_dots8()
+    return place, chosen(dtype, quantize, fast=fast_kind(place), on_cpu=on_cpu, dots8=dots8)
 
 
 def _find(model: str | Path, offline: bool, watcher: Watcher) -> Path:
@@ -209,7 +210,7 @@ def _load_native(
     for name, module in modules.items():
         fill(module, weights, name, path, device)
     vocoder, reader = modules["vocoder"], _reader(spec, weights, path, device)
-    pack(modules["decoder"], precision.decoder, rows=MANY)
+    pack(modules["decoder"], precision.decoder, rows=MANY, levelled=precision.levelled)
     lm: Any = modules["generator"]
     generator = PhoneGenerator(spec, lm, reader, precision.generator)
     parts = Parts(

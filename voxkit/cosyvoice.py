@@ -144,9 +144,8 @@ def load(
     spec = spec_of(folder)
     if not compat:
         spec = without_quirks(spec)
-    kinds = {"generator": precision.generator, "decoder": precision.decoder}
     filled = {
-        part: _fill(network, converted, part, device, kinds.get(part, Kind.fp32))
+        part: _fill(network, converted, part, device, *precision.of(part))
         for part, (network, _, _) in networks(spec).items()
     }
     lm, flow, hift = (filled[part] for part in ("generator", "decoder", "vocoder"))
@@ -170,11 +169,17 @@ def fingerprint(spec: CosyVoiceSpec) -> str:
 
 
 def _fill(
-    network: nn.Module, folder: Path, part: str, device: torch.device, kind: Kind
+    network: nn.Module,
+    folder: Path,
+    part: str,
+    device: torch.device,
+    kind: Kind,
+    levelled: Kind | None,
 ) -> nn.Module:
     """Put memory-mapped weights into a network, those of large linear layers as `kind`.
 
-    What `kind` makes of them is written beside them the first time.
+    What `kind` makes of them is written beside them the first time.  Int8 of layers after a norm,
+    if those are `levelled` so, is made each time: that takes no longer than to read it.
     """
     file = folder / f"{part}.safetensors"
     if kind != Kind.fp32:
@@ -185,9 +190,9 @@ def _fill(
             with suppress(*unwritable), whole_file(small, force=True) as path:
                 save_file(compressed, path)
             if not small.is_file():
-                return _installed(network, compressed, folder, part, device, kind)
+                return _installed(network, compressed, folder, part, device, kind, levelled)
         file = small
-    _installed(network, _weights(file), folder, part, device, kind)
+    _installed(network, _weights(file), folder, part, device, kind, levelled)
     if kind != Kind.fp32 and device.type == "cpu":
         # Packing has read the whole file: mapped again, only what is used of it is held.  Small
         # tensors are copied, since each would hold its whole neighbourhood in the file.
@@ -211,11 +216,12 @@ def _installed(
     part: str,
     device: torch.device,
     kind: Kind,
+    levelled: Kind | None,
 ) -> nn.Module:
     """Put the weights of a part into its network.  Raises `ModelError` if they do not fit."""
     try:
         moved = {name: w.to(device) for name, w in weights.items()}
-        install(network, moved, kind, rows=usual_rows(part))
+        install(network, moved, kind, rows=usual_rows(part), levelled=levelled)
     except (RuntimeError, KeyError) as error:
         raise ModelError(
             f"{folder} does not hold the {part} of this model: delete it and run the command again."

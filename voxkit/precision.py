@@ -26,7 +26,7 @@ class Dtype(StrEnum):
 
 
 class Quantize(StrEnum):
-    """Smaller weights that one can ask for, of the token generator only."""
+    """Smaller weights that one can ask for, of the token generator, and a faster decoder."""
 
     int8 = "int8"
     int4 = "int4"
@@ -38,14 +38,24 @@ class Precision:
 
     generator: Kind = Kind.fp32
     decoder: Kind = Kind.fp32
+    levelled: Kind | None = None  # the decoder's layers after norms, if not as the others
+
+    def of(self, part: str) -> tuple[Kind, Kind | None]:
+        """Return what a part is kept in, and its layers after norms, if not as the others."""
+        if part == "decoder":
+            return self.decoder, self.levelled
+        return self.generator if part == "generator" else Kind.fp32, None
 
 
 FULL = Precision()
 
 
-def chosen(dtype: str, quantize: str | None, *, fast: Kind, on_cpu: bool) -> Precision:
+def chosen(
+    dtype: str, quantize: str | None, *, fast: Kind, on_cpu: bool, dots8: bool = False
+) -> Precision:
     """Return what a call asks for on a device whose fastest good kind is `fast`.
 
+    `dots8` tells that it has dot products of int8, without which int8 is no faster for many rows.
     Raises `ModelError` for a kind that there is not, or not there.
     """
     for value, known in ((dtype, Dtype), (quantize, Quantize)):
@@ -54,4 +64,6 @@ def chosen(dtype: str, quantize: str | None, *, fast: Kind, on_cpu: bool) -> Pre
     if quantize is not None and not on_cpu:
         raise ModelError(f"{quantize} weights are for a CPU: leave them out, or use --device cpu.")
     base = fast if dtype == Dtype.auto else Kind(dtype)
-    return Precision(Kind(quantize) if quantize else base, base)
+    if quantize is None:
+        return Precision(base, base)
+    return Precision(Kind(quantize), base, Kind.int8 if dots8 else None)

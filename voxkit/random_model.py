@@ -86,11 +86,11 @@ def load(family: str, device: torch.device, precision: Precision) -> tuple[Engin
     Raises `ModelError` for a family that has none.
     """
     spec = _spec(family)
-    kinds = {"generator": precision.generator, "decoder": precision.decoder}
     nets: dict[str, Any] = {}
     for part, (network, _, _) in cosyvoice.networks(spec).items():
         nets[part] = _filled(network, device)
-        pack(nets[part], kinds.get(part, Kind.fp32), rows=cosyvoice.usual_rows(part))
+        kind, levelled = precision.of(part)
+        pack(nets[part], kind, rows=cosyvoice.usual_rows(part), levelled=levelled)
     frontend: Any = Frontend()
     generator: Any = Generator(spec, nets["generator"])
     tokenizer: Any = None

@@ -188,7 +188,8 @@ def test_a_bounded_past_is_the_mask_that_says_so(
     mask = (key <= query) & ((key < 2) | (query - key <= left))
 
     def attend(query: Tensor, keys: Tensor, values: Tensor, _: None) -> Tensor:
-        return F.scaled_dot_product_attention(query, keys, values, mask)
+        made = F.scaled_dot_product_attention(query, keys, values, mask)
+        return made.transpose(1, 2).flatten(2)
 
     for module in ("unet", "dit_cosyvoice"):
         monkeypatch.setattr(f"voxkit.modules.{module}.attend", attend)

@@ -16,6 +16,7 @@ from voxkit.modules.chunks import CausalConv
 from voxkit.modules.linears import (
     MANY,
     Bf16Linear,
+    Int8Frames,
     PackedConv,
     compress,
     fast_kind,
@@ -168,19 +169,22 @@ def test_compressed_weights_fill_a_network_that_has_none(kind: Kind) -> None:
 @pytest.mark.parametrize("kind", [Kind.bf16, Kind.int8, Kind.int4])
 def test_packed_layers_let_go_of_what_they_were_made_from(kind: Kind) -> None:
     """The file of the weights would stay in memory whole."""
-    network, kept = net(), []
+    network, kept = net(), {}
     names = packable(network)
     stored = compress(network.state_dict(), network, kind)
     for key in [k for k in stored if k.rpartition(".")[0].removesuffix(".weight") in names]:
         mapped = stored[key].contiguous().view(torch.uint8).numpy().copy().view(_Mapped)
-        kept.append(weakref.ref(mapped))
+        kept[key] = weakref.ref(mapped)
         stored[key] = torch.from_numpy(mapped).view(stored[key].dtype).view(stored[key].shape)
         del mapped
     install(network, stored, kind)
     del stored
     gc.collect()
     assert len(kept) >= 3  # two weights and a bias
-    assert not any(ref() is not None for ref in kept)
+    # Where nothing puts bf16 weights into another order, they are what is multiplied by.
+    as_it_is = kind == Kind.bf16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    used = {key for key in kept if key.endswith("weight")} if as_it_is else set()
+    assert {key for key, ref in kept.items() if ref() is not None} == used
 
 
 @pytest.mark.parametrize("kind, share", [(Kind.bf16, 0.5), (Kind.int8, 0.26), (Kind.int4, 0.19)])
@@ -210,6 +214,83 @@ def test_without_ordered_weights_bf16_is_the_same_sum() -> None:
     torch.testing.assert_close(layer(x), expected, atol=0.02, rtol=0.01)
     layer.ordered, layer.kept = False, weight
     assert torch.equal(layer(x), expected)
+
+
+class Normed(nn.Module):
+    """A layer that reads a norm's output, and one that does not."""
+
+    levelled = ("first",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(128, 160)
+        self.last = nn.Linear(160, 128)
+
+
+@pytest.mark.parametrize("kind", [Kind.fp32, Kind.bf16])
+def test_only_layers_after_a_norm_become_int8_for_many_rows(kind: Kind) -> None:
+    network = nn.Sequential(tiny.stir(Normed()), tiny.stir(Normed())).requires_grad_(False)
+    pack(network, kind, rows=MANY, levelled=Kind.int8)
+    for part in network:
+        assert type(part.first) is Int8Frames
+        assert type(part.last) is (nn.Linear if kind == Kind.fp32 else Bf16Linear)
+        assert part.first.gives == (torch.float32 if kind == Kind.fp32 else torch.bfloat16)
+
+
+def frames8(layer: nn.Linear, gives: torch.dtype = torch.float32) -> Int8Frames:
+    """Return a layer made int8."""
+    network = Normed()
+    network.first.load_state_dict(layer.state_dict())
+    kind = Kind.fp32 if gives == torch.float32 else Kind.bf16
+    outer = nn.Sequential(network.requires_grad_(False))
+    pack(outer, kind, rows=MANY, levelled=Kind.int8)
+    assert isinstance(outer[0].first, Int8Frames)
+    return outer[0].first
+
+
+@pytest.mark.parametrize("gives", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shift", [0.0, 3.0, -30.0])
+@pytest.mark.parametrize("shape", [(1,), (MANY + 1,), (2, 3), (2, 0)])
+def test_int8_for_many_rows_says_nearly_what_the_plain_layer_says(
+    shape: tuple[int, ...], shift: float, gives: torch.dtype
+) -> None:
+    if gives == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        pytest.skip("this processor's int8 products give no bf16")
+    plain = tiny.stir(nn.Linear(128, 160)).requires_grad_(False)
+    packed = frames8(plain, gives)
+    x = torch.randn(*shape, 128, generator=tiny.seeded(1)) + shift
+    made = packed(x)
+    assert made.shape == (*shape, 160)
+    assert made.dtype == gives
+    if x.numel():
+        assert error(made, plain(x)) <= INT8
+        for form in ("tanh", "none"):
+            assert error(gelu(packed, x, form), F.gelu(plain(x), approximate=form)) <= INT8
+
+
+def test_int8_products_are_those_of_the_digits() -> None:
+    """What is off is what was rounded before: the plain path with the same digits says the same."""
+    plain = tiny.stir(nn.Linear(128, 160)).requires_grad_(False)
+    packed = frames8(plain)
+    x = torch.randn(9, 128, generator=tiny.seeded(1))
+    scale = plain.weight.abs().amax(dim=1, keepdim=True) / 127
+    weight = (plain.weight / scale).round() * scale
+    step = float(x.max() - x.min()) / packed.steps
+    middle = round(-float(x.min()) / step)
+    rounded = ((x / step).round() + middle).clamp(0, packed.steps) - middle
+    assert error(packed(x), F.linear(rounded * step, weight, plain.bias)) < 1e-5
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_what_is_no_number_stays_none_in_int8(bad: float) -> None:
+    packed = frames8(tiny.stir(nn.Linear(128, 160)).requires_grad_(False))
+    assert packed(torch.full((2, 128), bad)).isnan().all()
+
+
+def test_nothing_but_zeros_is_the_bias_in_int8() -> None:
+    plain = tiny.stir(nn.Linear(128, 160)).requires_grad_(False)
+    made = frames8(plain)(torch.zeros(2, 128))
+    torch.testing.assert_close(made, plain.bias.expand(2, -1))
 
 
 def test_a_gpu_and_a_cpu_with_units_for_it_take_bf16(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,7 +99,9 @@ def bench(
         found |= _warm(engine, speaker, runs, characters, place.type)
     if not alone:
         found["peak_mib"] = None
-    found["precision"] = {k: str(v) for k, v in dataclasses.asdict(precision).items()}
+    found["precision"] = {
+        k: str(v) for k, v in dataclasses.asdict(precision).items() if v is not None
+    }
     if json:
         out.json(found)
     else:
@@ -187,7 +189,7 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     rows += [
         ("import of torch", f"{found['import_s']:.2f} s"),
         ("load", f"{found['load_s']:.2f} s"),
-        ("weights", f"generator {kept['generator']}, decoder {kept['decoder']}"),
+        ("weights", _weights(kept)),
         ("first audio, warm", f"{warm['first_audio_ms']:.0f} ms"),
         ("RTF, warm", f"{warm['rtf']:.3f}"),
         ("  generator", f"{warm['generator_rtf']:.3f}, {warm['tokens_per_s']:.0f} tokens/s"),
@@ -206,6 +208,12 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
         ),
     ]
     return rows
+
+
+def _weights(kept: dict[str, str]) -> str:
+    """Tell what the weights are kept in."""
+    told = f"generator {kept['generator']}, decoder {kept['decoder']}"
+    return f"{told} and, after norms, {kept['levelled']}" if "levelled" in kept else told
 
 
 def _peaks(found: dict[str, Any]) -> list[tuple[str, str]]:

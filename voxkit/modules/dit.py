@@ -94,6 +94,8 @@ class TokenEncoder(nn.Module):
 class DitBlock(nn.Module):
     """Attention and a causal convolutional feed-forward, both modulated by the condition."""
 
+    levelled = ("qkv", "inner")
+
     def __init__(self, spec: DitDecoderSpec) -> None:
         super().__init__()
         width = spec.width
@@ -131,8 +133,7 @@ class DitBlock(nn.Module):
         packed = y.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         query, key = rotate(packed[:2], *angles).unbind(0)
         keys, values, seen = state.seen.append(key, packed[2])
-        y = attend(query, keys, values, mask)
-        x = torch.addcmul(x, gate_a, self.merge(y.transpose(1, 2).flatten(2)))
+        x = torch.addcmul(x, gate_a, self.merge(attend(query, keys, values, mask)))
         y = torch.addcmul(shift_f, F.layer_norm(x, (width,)), 1 + scale_f)
         wide = torch.cat([state.conv, narrowed(y, self.inner)], dim=1)
         taps = torch.cat([wide[:, i : i + frames] for i in range(self.kernel)], dim=-1)

@@ -47,6 +47,8 @@ def turn_pairs(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
 class DitBlock(nn.Module):
     """Attention and feed-forward, shifted, scaled and gated by the time."""
 
+    levelled = ("qkv", "widen")
+
     def __init__(self, spec: RotaryDitSpec) -> None:
         super().__init__()
         inner = spec.heads * spec.head_width
@@ -66,7 +68,7 @@ class DitBlock(nn.Module):
         mask: ChunkMask | None,
     ) -> tuple[Tensor, KeyValues]:
         """x (B, T, D), time (B, D) → (B, T, D), keys and values."""
-        batch, frames, width = x.shape
+        width = x.shape[2]
         parts = self.modulation(F.silu(time))[:, None].chunk(6, dim=2)
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = parts
         h = F.layer_norm(x, (width,), eps=NORM_EPS) * (1 + scale_a) + shift_a
@@ -76,8 +78,7 @@ class DitBlock(nn.Module):
             for y in (turn_pairs(query, table), turn_pairs(key, table), value)
         )
         keys, values, seen = seen.append(key, value)
-        h = attend(query, keys, values, mask)
-        x = x + gate_a * self.out(h.transpose(1, 2).reshape(batch, frames, -1))
+        x = x + gate_a * self.out(attend(query, keys, values, mask))
         h = F.layer_norm(x, (width,), eps=NORM_EPS) * (1 + scale_f) + shift_f
         h = narrowed(h, self.widen)
         return x + gate_f * self.narrow(gelu(self.widen, h)), seen

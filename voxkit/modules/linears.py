@@ -9,6 +9,7 @@ that they are tested against.
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import torch
@@ -22,6 +23,7 @@ MANY = 200  # rows of input that a call of a decoder has, more or less
 GROUP = 32  # neighbouring int4 weights that share a scale and a lowest value
 SMALLEST = 2**14  # weights of a layer that is worth packing: below, calling it is what takes time
 SCALE, LOWEST = ".scale", ".lowest"  # beside a packed weight's name
+LEVELLED = "levelled"  # a module's names of those of its linear layers that read a norm's output
 
 
 def fast_kind(device: torch.device) -> Kind:
@@ -30,6 +32,11 @@ def fast_kind(device: torch.device) -> Kind:
         return Kind.bf16
     has_units = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return Kind.bf16 if has_units else Kind.fp32
+
+
+def has_dots8() -> bool:
+    """Tell whether this processor has dot products of int8, without which it gains little."""
+    return torch.backends.mkldnn.is_available() and torch.cpu._is_vnni_supported()
 
 
 class Packed(nn.Module):
@@ -115,7 +122,7 @@ def narrowed(x: Tensor, layer: nn.Module) -> Tensor:
 
 def gelu(layer: nn.Module, x: Tensor, approximate: str = "tanh") -> Tensor:
     """GELU of layer(x): in bf16 on a CPU, alone it takes as long as the product."""
-    if isinstance(layer, Bf16Linear):
+    if isinstance(layer, Bf16Linear | Int8Frames):
         return layer.gelu(x, approximate)
     return F.gelu(layer(x), approximate=approximate)
 
@@ -139,6 +146,50 @@ class Int8Linear(Packed):
     def forward(self, x: Tensor) -> Tensor:
         """(…, K) → (…, N), float32."""
         y: Tensor = torch.ops.quantized.linear_dynamic(x, self.kept, self.reduce)
+        return y
+
+
+class Int8Frames(Packed):
+    """Int8 weights with a scale for each row, for many rows of input, scaled to int8 as a whole.
+
+    So it should have no numbers that are much larger than the rest, which a norm sees to.
+    """
+
+    bits = 8.0
+
+    def __init__(
+        self, weight: Tensor, scale: Tensor, bias: Tensor | None, rows: int, gives: torch.dtype
+    ) -> None:
+        """Weight (N, K) int8, scale (N,), bias (N,) or None; about so many `rows` of input."""
+        super().__init__(weight.shape, weight.device)
+        self.scale, self.gives = scale.float(), gives
+        self.bias = None if bias is None else bias.float()
+        self.kept = torch.ops.onednn.qlinear_prepack(weight, [rows, self.in_features])
+        self.middle = torch.zeros(self.out_features, dtype=torch.int32)
+        # Without the dot products of int8 the kernel may overflow on eight bits of input.
+        self.steps = 255 if has_dots8() else 127
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, K) float32 → (…, N) in the type that it gives."""
+        return self._multiplied(x, "none", "")
+
+    def gelu(self, x: Tensor, approximate: str) -> Tensor:
+        """GELU of what `forward` returns, before that is rounded."""
+        return self._multiplied(x, "gelu", approximate)
+
+    def _multiplied(self, x: Tensor, after: str, how: str) -> Tensor:
+        if not x.numel():
+            return x.new_empty(*x.shape[:-1], self.out_features, dtype=self.gives)
+        lowest, highest = (float(end) for end in x.aminmax())
+        lowest, highest = min(lowest, 0.0), max(highest, 0.0)  # nought is one of the steps
+        step = max(highest - lowest, 1e-12) / self.steps
+        if not math.isfinite(step):
+            return x.new_full((*x.shape[:-1], self.out_features), math.nan, dtype=self.gives)
+        middle = round(-lowest / step)
+        digits = torch.quantize_per_tensor(x, step, middle, torch.quint8).int_repr()
+        operation = torch.ops.onednn.qlinear_pointwise
+        weights = (self.kept, self.scale, self.middle, self.bias)
+        y: Tensor = operation(digits, step, middle, *weights, 1.0, 0, self.gives, after, [], how)
         return y
 
 
@@ -197,16 +248,31 @@ def compress(weights: dict[str, Tensor], network: nn.Module, kind: Kind) -> dict
     return made
 
 
-def install(network: nn.Module, weights: dict[str, Tensor], kind: Kind, *, rows: int = 1) -> None:
+def install(
+    network: nn.Module,
+    weights: dict[str, Tensor],
+    kind: Kind,
+    *,
+    rows: int = 1,
+    levelled: Kind | None = None,
+) -> None:
     """Put what `compress` returned into a network, whose large linear layers are replaced.
 
-    It is fastest for about so many rows of input.
+    It is fastest for about so many rows of input.  Layers that read a norm's output can be made
+    int8 as `levelled`, from float32 or bf16.
     """
     rest = dict(weights)
-    for name in packable(network) if kind != Kind.fp32 else ():
+    small = _levelled(network) if levelled == Kind.int8 else set()
+    gives = torch.bfloat16 if kind == Kind.bf16 else torch.float32
+    for name in packable(network) if kind != Kind.fp32 else small.intersection(packable(network)):
         key = f"{name}.weight"
         weight, bias = rest.pop(key), rest.pop(f"{name}.bias", None)
-        network.set_submodule(name, _layer(weight, rest, key, bias, rows))
+        bias = None if bias is None else bias.detach().clone()  # a view would keep a whole file
+        if name in small:
+            layer: nn.Module = Int8Frames(*_int8(weight.float()), bias, rows, gives)
+        else:
+            layer = _layer(weight, rest, key, bias, rows)
+        network.set_submodule(name, layer)
     network.load_state_dict(rest, assign=True)
     for name, conv in list(network.named_modules()) if kind == Kind.bf16 else ():
         if isinstance(conv, CausalConv) and conv.groups == 1:
@@ -223,17 +289,23 @@ def linear(weight: Tensor, kind: Kind) -> nn.Module:
     return layer[0]
 
 
-def pack(network: nn.Module, kind: Kind, *, rows: int = 1) -> None:
+def pack(network: nn.Module, kind: Kind, *, rows: int = 1, levelled: Kind | None = None) -> None:
     """Replace the large linear layers of a filled network by those of `kind`, as `install`."""
-    if kind != Kind.fp32:
-        install(network, compress(network.state_dict(), network, kind), kind, rows=rows)
+    if kind != Kind.fp32 or levelled == Kind.int8:
+        weights = compress(network.state_dict(), network, kind)
+        install(network, weights, kind, rows=rows, levelled=levelled)
+
+
+def _levelled(network: nn.Module) -> set[str]:
+    """Return the names of the layers that read what a norm has levelled."""
+    owners = network.named_modules()
+    return {f"{name}.{layer}" for name, owner in owners for layer in getattr(owner, LEVELLED, ())}
 
 
 def _layer(
     weight: Tensor, rest: dict[str, Tensor], key: str, bias: Tensor | None, rows: int
 ) -> nn.Module:
     """Make the layer that a compressed weight asks for, and take its scales out of `rest`."""
-    bias = None if bias is None else bias.detach().clone()  # a part of a file would keep all of it
     if weight.dtype == torch.bfloat16:
         return Bf16Linear(weight, bias, rows)
     scale, lowest = rest.pop(key + SCALE), rest.pop(key + LOWEST, None)

@@ -76,6 +76,8 @@ class ResnetBlock(nn.Module):
 class AttentionBlock(nn.Module):
     """Pre-norm transformer block without positions: the convolutions around it tell them."""
 
+    levelled = ("qkv", "widen")
+
     def __init__(self, spec: UnetSpec) -> None:
         super().__init__()
         inner = spec.heads * spec.head_width
@@ -91,13 +93,10 @@ class AttentionBlock(nn.Module):
         self, x: Tensor, seen: KeyValues, mask: ChunkMask | None
     ) -> tuple[Tensor, KeyValues]:
         """x (B, T, D), the keys that x sees → (B, T, D), keys and values."""
-        batch, frames, _ = x.shape
         packed = self.qkv(narrowed(self.attention_norm(x), self.qkv))
-        packed = packed.view(batch, frames, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        query, key, value = packed.contiguous().unbind()
+        query, key, value = packed.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
         keys, values, seen = seen.append(key, value)
-        h = attend(query, keys, values, mask)
-        x = x + self.out(h.transpose(1, 2).reshape(batch, frames, -1))
+        x = x + self.out(attend(query, keys, values, mask))
         h = narrowed(self.feed_norm(x), self.widen)
         return x + self.narrow(gelu(self.widen, h, "none")), seen
 
