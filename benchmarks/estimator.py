@@ -8,50 +8,64 @@ Both rows of guidance, 8 s of mel under the chunk mask, decoded at once as for a
 from __future__ import annotations
 
 import argparse
+import math
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 from voxkit import random_model
+from voxkit.checkpoint import settled
 from voxkit.modules.chunks import ChunkMask
-from voxkit.modules.linears import fast_kind
-from voxkit.precision import Kind, Precision
 
 KINDS = {  # what torch calls them → what they are
-    "mkldnn::_linear_pointwise": "linear layers",
+    **dict.fromkeys(("mkldnn::_linear_pointwise", "aten::addmm", "aten::mm"), "linear layers"),
+    "onednn::qlinear_pointwise": "linear layers",
     "aten::_scaled_dot_product_flash_attention_for_cpu": "attention",
-    **dict.fromkeys(("aten::baddbmm", "aten::bmm", "aten::exp", "aten::sum"), "attention"),
+    **dict.fromkeys(("aten::baddbmm", "aten::bmm", "aten::exp2_", "aten::sum"), "attention"),
     "aten::mkldnn_convolution": "convolutions",
 }
 
 
-@torch.inference_mode()
-def measure(model: str, seconds: float, runs: int) -> tuple[float, list[float]]:
-    """Return the least time of a step in ms, and the shares of `KINDS` and of all else."""
-    cpu = torch.device("cpu")
-    engine, _ = random_model.load(model, cpu, Precision(Kind.int8, fast_kind(cpu)))
+@dataclass
+class Subject:
+    """An estimator with one step of the flow to do, and what its steps took."""
+
+    weights: str
+    step: Callable[[], object]
+    least_s: float = math.inf
+
+    def timed(self) -> None:
+        """Do the step and keep its time if it is the least."""
+        start = time.perf_counter()
+        self.step()
+        self.least_s = min(self.least_s, time.perf_counter() - start)
+
+    def shares(self) -> list[float]:
+        """Return what part of a step goes to each of `KINDS` and to all else."""
+        with profile(activities=[ProfilerActivity.CPU]) as seen:
+            self.step()
+        spent = dict.fromkeys((*KINDS.values(), "all else"), 0.0)
+        for event in seen.key_averages():
+            spent[KINDS.get(event.key, "all else")] += event.self_cpu_time_total
+        return [t / sum(spent.values()) for t in spent.values()]
+
+
+def subject(model: str, quantize: str | None, seconds: float) -> Subject:
+    """Make the estimator of a hub model, as it is chosen for this processor."""
+    precision = settled("cpu", None, "auto", quantize)[1]
+    engine, _ = random_model.load(model, torch.device("cpu"), precision)
     part: Any = engine.parts.decoder
     flow, estimator = part.decoder.net, part.decoder.net.estimator
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(2, flow.bins, round(engine.spec.mel.frame_rate * seconds), generator=draw)
     speaker, now = torch.randn(2, flow.bins, generator=draw), torch.tensor([0.3])
     mask = ChunkMask(0, x.shape[2], flow.spec.chunk * flow.rate)
-
-    def step() -> float:
-        start = time.perf_counter()
-        estimator(x, x, speaker, x, now, estimator.init_state(2), mask)
-        return time.perf_counter() - start
-
-    step()
-    best = min(step() for _ in range(runs))
-    with profile(activities=[ProfilerActivity.CPU]) as seen:
-        step()
-    spent = dict.fromkeys((*KINDS.values(), "all else"), 0.0)
-    for event in seen.key_averages():
-        spent[KINDS.get(event.key, "all else")] += event.self_cpu_time_total
-    return best * 1e3, [t / sum(spent.values()) for t in spent.values()]
+    weights = f"{precision.decoder}, {precision.levelled or precision.decoder} after norms"
+    return Subject(weights, lambda: estimator(x, x, speaker, x, now, estimator.init_state(2), mask))
 
 
 def main() -> None:
@@ -63,11 +77,20 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    print("| Model | ms a step | linear layers | attention | convolutions | all else |")
-    print("|---|---|---|---|---|---|")
+    print("| Model | Weights | ms a step | linear layers | attention | convolutions | all else |")
+    print("|---|---|---|---|---|---|---|")
     for model in arguments.models:
-        best, shares = measure(model, arguments.seconds, arguments.runs)
-        print(f"| {model} | {best:.0f} | {' | '.join(f'{s:.0%}' for s in shares)} |", flush=True)
+        subjects = [subject(model, quantize, arguments.seconds) for quantize in (None, "int8")]
+        with torch.inference_mode():
+            for one in subjects:
+                one.step()
+            for _ in range(arguments.runs):  # by turns, since a host's speed comes and goes
+                for one in subjects:
+                    one.timed()
+            for one in subjects:
+                shares = " | ".join(f"{share:.0%}" for share in one.shares())
+                least = f"{1000 * one.least_s:.0f}"
+                print(f"| {model} | {one.weights} | {least} | {shares} |", flush=True)
 
 
 if __name__ == "__main__":

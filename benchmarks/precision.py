@@ -18,6 +18,8 @@ import torch
 
 import voxkit
 from voxkit import random_model
+from voxkit.checkpoint import settled
+from voxkit.modules.linears import fast_kind
 from voxkit.options import Options
 from voxkit.precision import Kind
 
@@ -73,11 +75,14 @@ def bundled(precisions: Sequence[tuple[str, str | None]]) -> None:
         logits = heard(plain.parts.generator, ids, said, voice)
         truth.append((ids, said, logits, mel_of(plain, voice, said)))
     print(
-        "| generator, decoder | ms a token | reference, s | decoder RTF | logit error | "
+        "| generator; decoder | ms a token | reference, s | decoder RTF | logit error | "
         "same likeliest token | mel difference |\n|---|---|---|---|---|---|---|"
     )
     for dtype, quantize in precisions:
         engine = voxkit.load(device="cpu", dtype=dtype, quantize=quantize)
+        _, kept = settled("cpu", None, dtype, quantize)
+        told = f"{kept.generator}; {kept.decoder}"
+        told += f", {kept.levelled} after norms" if kept.levelled else ""
         part = engine.parts.generator
         errors, same, mels = [], [], []
         for ids, said, logits, mel in truth:
@@ -91,7 +96,7 @@ def bundled(precisions: Sequence[tuple[str, str | None]]) -> None:
         whole = least_s(lambda: mel_of(engine, voice, said), 4)  # noqa: B023
         count = len(truth)
         print(
-            f"| {quantize or dtype}, {dtype} | {1000 * token_s:.2f} | {reference:.3f} | "
+            f"| {told} | {1000 * token_s:.2f} | {reference:.3f} | "
             f"{(whole - reference) / len(said) * 25:.3f} | {sum(errors) / count:.4f} | "
             f"{sum(same) / count:.3f} | {sum(mels) / count:.4f} |",
             flush=True,
@@ -130,7 +135,9 @@ def main() -> None:
     if arguments.hub:
         hub(arguments.hub, list(Kind))
     else:
-        bundled([("fp32", None), ("bf16", None), ("bf16", "int8"), ("bf16", "int4")])
+        fast = str(fast_kind(torch.device("cpu")))
+        whole = dict.fromkeys(["fp32", fast])
+        bundled([*((dtype, None) for dtype in whole), (fast, "int8"), (fast, "int4")])
 
 
 if __name__ == "__main__":

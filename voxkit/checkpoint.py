@@ -108,7 +108,7 @@ def settled(
     """Return where a model runs and how its weights are kept, and set the number of threads."""
     import torch
 
-    from voxkit.modules.linears import fast_kind, has_dots8
+    from voxkit.modules.linears import fast_kind, has_products8
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -116,8 +116,8 @@ def settled(
     if compat and dtype == "auto":
         dtype = "fp32"
     on_cpu = place.type == "cpu"
-    dots8 = on_cpu and has_dots8()
-    return place, chosen(dtype, quantize, fast=fast_kind(place), on_cpu=on_cpu, dots8=dots8)
+    fast, products8 = fast_kind(place), on_cpu and has_products8()
+    return place, chosen(dtype, quantize, fast=fast, on_cpu=on_cpu, products8=products8)
 
 
 def _find(model: str | Path, offline: bool, watcher: Watcher) -> Path:

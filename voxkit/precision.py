@@ -51,11 +51,11 @@ FULL = Precision()
 
 
 def chosen(
-    dtype: str, quantize: str | None, *, fast: Kind, on_cpu: bool, dots8: bool = False
+    dtype: str, quantize: str | None, *, fast: Kind, on_cpu: bool, products8: bool = False
 ) -> Precision:
     """Return what a call asks for on a device whose fastest good kind is `fast`.
 
-    `dots8` tells that it has dot products of int8, without which int8 is no faster for many rows.
+    `products8` tells that int8 is faster there for many rows as well.
     Raises `ModelError` for a kind that there is not, or not there.
     """
     for value, known in ((dtype, Dtype), (quantize, Quantize)):
@@ -66,4 +66,4 @@ def chosen(
     base = fast if dtype == Dtype.auto else Kind(dtype)
     if quantize is None:
         return Precision(base, base)
-    return Precision(Kind(quantize), base, Kind.int8 if dots8 else None)
+    return Precision(Kind(quantize), base, Kind.int8 if products8 else None)

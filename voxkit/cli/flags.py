@@ -300,7 +300,8 @@ QuantizeFlag = Annotated[
     Quantize | None,
     typer.Option(
         "--quantize",
-        help="Smaller weights for the token generator, on a CPU: faster or smaller, less exact.",
+        help="Smaller weights for the token generator, and int8 products in the decoder, on a CPU: "
+        "faster or smaller, less exact.",
         rich_help_panel=_MODEL,
     ),
 ]

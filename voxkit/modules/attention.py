@@ -8,8 +8,9 @@ by plain products.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -34,9 +35,9 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, mask: ChunkMask | None) 
     if hidden is None:  # the kernel itself goes through it bit by bit
         return _by_kernel(query, keys, values, None)
     made = []
-    for rows, count, part in _stretches(query.shape[2], keys.shape[2], hidden):
-        known = keys[:, :, :count], values[:, :, :count]
-        made.append(_by_kernel(query[:, :, rows], *known, part))
+    for part in _stretches(query.shape[2], keys.shape[2], hidden):
+        known = keys[:, :, : part.keys], values[:, :, : part.keys]
+        made.append(_by_kernel(query[:, :, part.rows], *known, part.mask))
     return torch.cat(made, dim=1)
 
 
@@ -60,51 +61,67 @@ def by_products(query: Tensor, keys: Tensor, values: Tensor, mask: ChunkMask | N
     A softmax begins with the rows' maxima, which take as long as all else of it.  They only keep
     e^score within range, which it nearly always is without them.
     """
-    heads, keys, values = query.shape[:2], keys.flatten(0, 1), values.flatten(0, 1)
-    stretches = list(_stretches(query.shape[2], keys.shape[1], mask))
+    batch, heads, queries, _ = query.shape
+    keys, values = keys.flatten(0, 1), values.flatten(0, 1)
+    stretches = _stretches(queries, keys.shape[1], mask)
     sums, made = [], []
-    for rows, count, part in stretches:
-        powers = _scores(query[:, :, rows], keys[:, :count], part, math.log2(math.e)).exp2_()
+    for part in stretches:
+        powers = _scores(query, keys, part, math.log2(math.e)).exp2_()
         sums.append(powers.sum(dim=2, keepdim=True))
-        made.append(torch.bmm(powers, values[:, :count]))
+        made.append(torch.bmm(powers, values[:, : part.keys]))
     whole = torch.cat(sums, dim=1)
     lowest, highest = (float(x) for x in whole.aminmax())
     if lowest >= _FEW and highest <= _MANY:
-        joined = torch.cat(made, dim=1).mul_(whole.reciprocal())  # bf16 is divided one by one
+        joined = torch.cat(made, dim=1).mul_(whole.reciprocal_())  # bf16 is divided one by one
     else:  # of one row, or something is no number
-        parts = (
-            (_scores(query[:, :, rows], keys[:, :n], part, 1.0), n) for rows, n, part in stretches
-        )
-        joined = torch.cat([torch.bmm(s.softmax(dim=2), values[:, :n]) for s, n in parts], dim=1)
-    return joined.unflatten(0, heads).transpose(1, 2).flatten(2)
+        weights = (_scores(query, keys, part, 1.0).softmax(dim=2) for part in stretches)
+        made = [
+            torch.bmm(w, values[:, : part.keys]) for w, part in zip(weights, stretches, strict=True)
+        ]
+        joined = torch.cat(made, dim=1)
+    return joined.view(batch, heads, queries, -1).transpose(1, 2).flatten(2)
 
 
-def _scores(query: Tensor, keys: Tensor, mask: ChunkMask | None, scale: float) -> Tensor:
-    """query (B, H, t, D), the keys (B · H, T', D) that any of it sees → (B · H, t, T').
+def _scores(query: Tensor, keys: Tensor, part: _Stretch, scale: float) -> Tensor:
+    """query (B, H, T, D), keys (B · H, T', D) → (B · H, t, t') of a stretch.
 
     At scale 1 they are what e is raised to.
     """
+    asking = query[:, :, part.rows].flatten(0, 1)
+    known = keys[:, : part.keys].contiguous().transpose(1, 2)  # this order costs the least
     scale /= math.sqrt(query.shape[3])
-    known = keys.contiguous().transpose(1, 2)  # this order costs the least
-    scores = torch.baddbmm(query.new_zeros(()), query.flatten(0, 1), known, beta=0, alpha=scale)
-    if mask is not None:
-        for chunk in mask.parts(1):
-            first, stop = chunk.start - mask.start, chunk.stop - mask.start
-            scores[:, first:stop, chunk.stop :] = -math.inf
+    scores = torch.baddbmm(asking.new_zeros(()), asking, known, beta=0, alpha=scale)
+    for rows, hidden in part.hidden:
+        scores[:, rows, hidden] = -math.inf
     return scores
 
 
-def _stretches(
-    queries: int, keys: int, mask: ChunkMask | None
-) -> Iterator[tuple[slice, int, ChunkMask | None]]:
-    """Yield stretches of queries, how many keys each sees, and which of these some do not."""
+@dataclass(frozen=True)
+class _Stretch:
+    """Queries that go through together, the first keys, and what is hidden of these."""
+
+    rows: slice
+    keys: int
+    mask: ChunkMask | None
+    hidden: tuple[tuple[slice, slice], ...]  # from some of the rows some of the keys
+
+
+@functools.lru_cache(maxsize=16)  # every block of a network, and every step, asks for the same ones
+def _stretches(queries: int, keys: int, mask: ChunkMask | None) -> tuple[_Stretch, ...]:
+    """Divide all queries into stretches."""
     if mask is None:
-        for start in range(0, queries, ROWS):
-            yield slice(start, min(start + ROWS, queries)), keys, None
-        return
+        starts = range(0, queries, ROWS)
+        return tuple(_Stretch(slice(x, min(x + ROWS, queries)), keys, None, ()) for x in starts)
+    made = []
     for part in mask.parts(CHUNKS):
+        *early, _ = part.parts(1)
+        hidden = tuple(
+            (slice(chunk.start - part.start, chunk.stop - part.start), slice(chunk.stop, part.stop))
+            for chunk in early
+        )
         rows = slice(part.start - mask.start, part.stop - mask.start)
-        yield rows, part.stop, None if part.is_clear else part
+        made.append(_Stretch(rows, part.stop, part if hidden else None, hidden))
+    return tuple(made)
 
 
 def _by_kernel(query: Tensor, keys: Tensor, values: Tensor, mask: ChunkMask | None) -> Tensor:

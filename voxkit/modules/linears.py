@@ -34,9 +34,9 @@ def fast_kind(device: torch.device) -> Kind:
     return Kind.bf16 if has_units else Kind.fp32
 
 
-def has_dots8() -> bool:
-    """Tell whether this processor has dot products of int8, without which it gains little."""
-    return torch.backends.mkldnn.is_available() and torch.cpu._is_vnni_supported()
+def has_products8() -> bool:
+    """Tell whether there are products of int8 for many rows that beat those of this CPU's kind."""
+    return torch.backends.mkldnn.is_available() and torch.cpu._is_avx2_supported()
 
 
 class Packed(nn.Module):
@@ -167,7 +167,7 @@ class Int8Frames(Packed):
         self.kept = torch.ops.onednn.qlinear_prepack(weight, [rows, self.in_features])
         self.middle = torch.zeros(self.out_features, dtype=torch.int32)
         # Without the dot products of int8 the kernel may overflow on eight bits of input.
-        self.steps = 255 if has_dots8() else 127
+        self.steps = 254 if torch.cpu._is_vnni_supported() else 126
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, K) float32 → (…, N) in the type that it gives."""
@@ -186,7 +186,8 @@ class Int8Frames(Packed):
         if not math.isfinite(step):
             return x.new_full((*x.shape[:-1], self.out_features), math.nan, dtype=self.gives)
         middle = round(-lowest / step)
-        digits = torch.quantize_per_tensor(x, step, middle, torch.quint8).int_repr()
+        # Rounded to the nearest from 0 to `steps` + 1, since nought itself need not be a step.
+        digits = torch.add(x.new_tensor(middle + 0.5), x, alpha=1 / step).to(torch.uint8)
         operation = torch.ops.onednn.qlinear_pointwise
         weights = (self.kept, self.scale, self.middle, self.bias)
         y: Tensor = operation(digits, step, middle, *weights, 1.0, 0, self.gives, after, [], how)
@@ -263,7 +264,8 @@ def install(
     """
     rest = dict(weights)
     small = _levelled(network) if levelled == Kind.int8 else set()
-    gives = torch.bfloat16 if kind == Kind.bf16 else torch.float32
+    narrow = kind == Kind.bf16 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    gives = torch.bfloat16 if narrow else torch.float32
     for name in packable(network) if kind != Kind.fp32 else small.intersection(packable(network)):
         key = f"{name}.weight"
         weight, bias = rest.pop(key), rest.pop(f"{name}.bias", None)

@@ -93,8 +93,10 @@ class AttentionBlock(nn.Module):
         self, x: Tensor, seen: KeyValues, mask: ChunkMask | None
     ) -> tuple[Tensor, KeyValues]:
         """x (B, T, D), the keys that x sees → (B, T, D), keys and values."""
+        batch, frames, _ = x.shape
         packed = self.qkv(narrowed(self.attention_norm(x), self.qkv))
-        query, key, value = packed.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
+        packed = packed.view(batch, frames, 3, self.heads, -1)
+        query, key, value = packed.permute(2, 0, 3, 1, 4).unbind()
         keys, values, seen = seen.append(key, value)
         x = x + self.out(attend(query, keys, values, mask))
         h = narrowed(self.feed_norm(x), self.widen)
