@@ -13,20 +13,21 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import torch
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import ProfilerActivity, profile, record_function
 
 from voxkit import random_model
 from voxkit.checkpoint import settled
+from voxkit.modules import dit_cosyvoice, unet
+from voxkit.modules.attention import attend
 from voxkit.modules.chunks import ChunkMask
 
 KINDS = {  # what torch calls them → what they are
     **dict.fromkeys(("mkldnn::_linear_pointwise", "aten::addmm", "aten::mm"), "linear layers"),
     "onednn::qlinear_pointwise": "linear layers",
-    "aten::_scaled_dot_product_flash_attention_for_cpu": "attention",
-    **dict.fromkeys(("aten::baddbmm", "aten::bmm", "aten::exp2_", "aten::sum"), "attention"),
-    "aten::mkldnn_convolution": "convolutions",
+    **dict.fromkeys(("aten::mkldnn_convolution", "aten::_slow_conv2d_forward"), "convolutions"),
 }
 
 
@@ -45,13 +46,26 @@ class Subject:
         self.least_s = min(self.least_s, time.perf_counter() - start)
 
     def shares(self) -> list[float]:
-        """Return what part of a step goes to each of `KINDS` and to all else."""
-        with profile(activities=[ProfilerActivity.CPU]) as seen:
+        """Return what part of a step goes to linear layers, attention, convolutions, all else."""
+        with (
+            mock.patch.object(unet, "attend", _attend),
+            mock.patch.object(dit_cosyvoice, "attend", _attend),
+            profile(activities=[ProfilerActivity.CPU]) as seen,
+        ):
             self.step()
-        spent = dict.fromkeys((*KINDS.values(), "all else"), 0.0)
-        for event in seen.key_averages():
+        events = {event.key: event for event in seen.key_averages()}
+        attention = events.pop("attention")
+        spent = {"linear layers": 0.0, "attention": attention.cpu_time_total, "convolutions": 0.0}
+        within = attention.cpu_time_total - attention.self_cpu_time_total  # told by its parts too
+        spent["all else"] = -within
+        for event in events.values():
             spent[KINDS.get(event.key, "all else")] += event.self_cpu_time_total
         return [t / sum(spent.values()) for t in spent.values()]
+
+
+def _attend(*inputs: Any) -> torch.Tensor:
+    with record_function("attention"):
+        return attend(*inputs)
 
 
 def subject(model: str, quantize: str | None, seconds: float) -> Subject:
@@ -64,7 +78,7 @@ def subject(model: str, quantize: str | None, seconds: float) -> Subject:
     x = torch.randn(2, flow.bins, round(engine.spec.mel.frame_rate * seconds), generator=draw)
     speaker, now = torch.randn(2, flow.bins, generator=draw), torch.tensor([0.3])
     mask = ChunkMask(0, x.shape[2], flow.spec.chunk * flow.rate)
-    weights = f"{precision.decoder}, {precision.levelled or precision.decoder} after norms"
+    weights = f"{precision.decoder}{', int8 after norms' if precision.int8_after_norms else ''}"
     return Subject(weights, lambda: estimator(x, x, speaker, x, now, estimator.init_state(2), mask))
 
 

@@ -82,7 +82,7 @@ def bundled(precisions: Sequence[tuple[str, str | None]]) -> None:
         engine = voxkit.load(device="cpu", dtype=dtype, quantize=quantize)
         _, kept = settled("cpu", None, dtype, quantize)
         told = f"{kept.generator}; {kept.decoder}"
-        told += f", {kept.levelled} after norms" if kept.levelled else ""
+        told += ", int8 after norms" if kept.int8_after_norms else ""
         part = engine.parts.generator
         errors, same, mels = [], [], []
         for ids, said, logits, mel in truth:

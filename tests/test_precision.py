@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,9 @@ from voxkit.options import Options
 from voxkit.precision import Kind, Precision, chosen
 
 CPU = torch.device("cpu")
+needs_products8 = pytest.mark.skipif(
+    not linears.has_products8(), reason="this processor has no products of int8 for many rows"
+)
 
 
 @pytest.mark.parametrize(
@@ -36,9 +40,79 @@ def test_quantised_is_the_generator_and_auto_follows_the_machine(
 
 
 def test_with_products_of_int8_the_decoder_is_quantised_after_its_norms() -> None:
-    for quantize, levelled in (("int8", Kind.int8), ("int4", Kind.int8), (None, None)):
-        made = chosen("auto", quantize, fast=Kind.bf16, on_cpu=True, products8=True)
-        assert (made.decoder, made.levelled) == (Kind.bf16, levelled)
+    for quantize, dtype, eight in (
+        ("int8", "auto", True),
+        ("int4", "auto", True),
+        (None, "auto", False),
+        ("int8", "bf16", False),  # asked for
+    ):
+        made = chosen(dtype, quantize, fast=Kind.bf16, on_cpu=True, products8=True)
+        assert (made.decoder, made.int8_after_norms) == (Kind.bf16, eight)
+
+
+def eight_in(decoder: torch.nn.Module) -> dict[str, int]:
+    """Count the layers of int8 for many rows by the last part of their name."""
+    layers = (n for n, m in decoder.named_modules() if isinstance(m, linears.Int8Rows))
+    return dict(Counter(name.rpartition(".")[2] for name in layers))
+
+
+@needs_products8
+def test_quantize_makes_the_native_decoder_int8_after_its_norms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linears, "SMALLEST", 1)
+    folder = tiny.folder(tmp_path / "model")
+    for quantize, dtype, expected in (
+        ("int8", "auto", {"qkv": 2, "inner": 2}),
+        ("int8", "fp32", {}),
+        (None, "auto", {}),
+    ):
+        engine = checkpoint.load(folder, device="cpu", quantize=quantize, dtype=dtype)
+        assert eight_in(engine.parts.decoder.model) == expected  # type: ignore[attr-defined]
+
+
+@needs_products8
+@pytest.mark.parametrize("family", FAMILIES)
+def test_quantize_makes_hub_decoders_int8_after_their_norms(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linears, "SMALLEST", 1)
+    hub, converted = hub_folder(tmp_path / "hub", family), tmp_path / "converted"
+    converted.mkdir()
+    cosyvoice.convert(hub, converted)
+    model = cosyvoice.load(
+        hub, converted, device=CPU, precision=Precision(Kind.int8, int8_after_norms=True)
+    )
+    estimator = model.decoder.decoder.net.estimator
+    blocks = sum(type(m).__name__ in ("AttentionBlock", "DitBlock") for m in estimator.modules())
+    assert blocks > 1
+    assert eight_in(estimator) == {"qkv": blocks, "widen": blocks}
+    plain = cosyvoice.load(hub, converted, device=CPU, precision=Precision(Kind.int8))
+    assert eight_in(plain.decoder.decoder.net) == {}
+
+
+@needs_products8
+@pytest.mark.parametrize("family", FAMILIES)
+def test_int8_after_norms_in_hops_differs_from_the_whole_by_its_rounding(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linears, "SMALLEST", 1)
+    hub, converted = hub_folder(tmp_path / "hub", family), tmp_path / "converted"
+    converted.mkdir()
+    cosyvoice.convert(hub, converted)
+    decoder = cosyvoice.load(
+        hub, converted, device=CPU, precision=Precision(int8_after_norms=True)
+    ).decoder
+    begun = decoder.init_state(voice(decoder.spec), Options())
+    said, pieces = torch.arange(60) % 20, []
+    whole, _ = decoder.decode(said, decoder.seed(begun, tiny.seeded(1)), True)
+    state = decoder.seed(begun, tiny.seeded(1))
+    for start in range(0, 60, 7):
+        mel, state = decoder.decode(said[start : start + 7], state, start + 7 >= 60)
+        pieces.append(mel)
+    made = torch.cat(pieces, dim=2)
+    # six or seven bits of what goes into a few layers, where each call has a scale of its own
+    assert float((made - whole).norm() / whole.norm()) < 0.03
 
 
 def test_an_unknown_precision_is_refused_in_one_sentence() -> None:
@@ -94,6 +168,7 @@ def test_a_hub_model_keeps_its_smaller_weights_on_disk(
     assert float((mels[0] - mels[1]).norm() / mels[0].norm()) < 0.05
 
 
+@needs_products8
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("kind", [Kind.fp32, Kind.bf16])
 def test_a_decoder_with_int8_after_its_norms_says_nearly_the_same(
@@ -104,7 +179,7 @@ def test_a_decoder_with_int8_after_its_norms_says_nearly_the_same(
     converted.mkdir()
     cosyvoice.convert(hub, converted)
     mels, who = [], voice(cosyvoice.spec_of(hub))
-    for precision in (Precision(), Precision(decoder=kind, levelled=Kind.int8)):
+    for precision in (Precision(), Precision(decoder=kind, int8_after_norms=True)):
         decoder = cosyvoice.load(hub, converted, device=CPU, precision=precision).decoder
         state = decoder.seed(decoder.init_state(who, Options()), tiny.seeded(1))
         mels.append(decoder.decode(torch.arange(20), state, True)[0])

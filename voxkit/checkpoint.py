@@ -210,7 +210,12 @@ def _load_native(
     for name, module in modules.items():
         fill(module, weights, name, path, device)
     vocoder, reader = modules["vocoder"], _reader(spec, weights, path, device)
-    pack(modules["decoder"], precision.decoder, rows=MANY, levelled=precision.levelled)
+    pack(
+        modules["decoder"],
+        precision.decoder,
+        rows=MANY,
+        int8_after_norms=precision.int8_after_norms,
+    )
     lm: Any = modules["generator"]
     generator = PhoneGenerator(spec, lm, reader, precision.generator)
     parts = Parts(

@@ -26,7 +26,10 @@ class Dtype(StrEnum):
 
 
 class Quantize(StrEnum):
-    """Smaller weights that one can ask for, of the token generator, and a faster decoder."""
+    """Smaller weights that one can ask for, of the token generator.
+
+    The decoder's layers after norms then multiply in int8, where the processor can.
+    """
 
     int8 = "int8"
     int4 = "int4"
@@ -38,13 +41,13 @@ class Precision:
 
     generator: Kind = Kind.fp32
     decoder: Kind = Kind.fp32
-    levelled: Kind | None = None  # the decoder's layers after norms, if not as the others
+    int8_after_norms: bool = False  # of the decoder
 
-    def of(self, part: str) -> tuple[Kind, Kind | None]:
-        """Return what a part is kept in, and its layers after norms, if not as the others."""
+    def of(self, part: str) -> tuple[Kind, bool]:
+        """Return what a part is kept in, and whether its layers after norms are int8."""
         if part == "decoder":
-            return self.decoder, self.levelled
-        return self.generator if part == "generator" else Kind.fp32, None
+            return self.decoder, self.int8_after_norms
+        return self.generator if part == "generator" else Kind.fp32, False
 
 
 FULL = Precision()
@@ -55,7 +58,8 @@ def chosen(
 ) -> Precision:
     """Return what a call asks for on a device whose fastest good kind is `fast`.
 
-    `products8` tells that int8 is faster there for many rows as well.
+    `products8` tells that it multiplies many rows in int8 too; a decoder of a `dtype` that was
+    asked for stays in it.
     Raises `ModelError` for a kind that there is not, or not there.
     """
     for value, known in ((dtype, Dtype), (quantize, Quantize)):
@@ -66,4 +70,4 @@ def chosen(
     base = fast if dtype == Dtype.auto else Kind(dtype)
     if quantize is None:
         return Precision(base, base)
-    return Precision(Kind(quantize), base, Kind.int8 if products8 else None)
+    return Precision(Kind(quantize), base, products8 and dtype == Dtype.auto)

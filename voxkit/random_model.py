@@ -89,8 +89,8 @@ def load(family: str, device: torch.device, precision: Precision) -> tuple[Engin
     nets: dict[str, Any] = {}
     for part, (network, _, _) in cosyvoice.networks(spec).items():
         nets[part] = _filled(network, device)
-        kind, levelled = precision.of(part)
-        pack(nets[part], kind, rows=cosyvoice.usual_rows(part), levelled=levelled)
+        kind, int8 = precision.of(part)
+        pack(nets[part], kind, rows=cosyvoice.usual_rows(part), int8_after_norms=int8)
     frontend: Any = Frontend()
     generator: Any = Generator(spec, nets["generator"])
     tokenizer: Any = None

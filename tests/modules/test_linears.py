@@ -16,11 +16,12 @@ from voxkit.modules.chunks import CausalConv
 from voxkit.modules.linears import (
     MANY,
     Bf16Linear,
-    Int8Frames,
+    Int8Rows,
     PackedConv,
     compress,
     fast_kind,
     gelu,
+    has_products8,
     install,
     pack,
     packable,
@@ -219,7 +220,7 @@ def test_without_ordered_weights_bf16_is_the_same_sum() -> None:
 class Normed(nn.Module):
     """A layer that reads a norm's output, and one that does not."""
 
-    levelled = ("first",)
+    after_norms = ("first",)
 
     def __init__(self) -> None:
         super().__init__()
@@ -227,27 +228,32 @@ class Normed(nn.Module):
         self.last = nn.Linear(160, 128)
 
 
+needs_products8 = pytest.mark.skipif(not has_products8(), reason="no products of int8 here")
+
+
+@needs_products8
 @pytest.mark.parametrize("kind", [Kind.fp32, Kind.bf16])
 def test_only_layers_after_a_norm_become_int8_for_many_rows(kind: Kind) -> None:
     network = nn.Sequential(tiny.stir(Normed()), tiny.stir(Normed())).requires_grad_(False)
-    pack(network, kind, rows=MANY, levelled=Kind.int8)
+    pack(network, kind, rows=MANY, int8_after_norms=True)
     for part in network:
-        assert type(part.first) is Int8Frames
+        assert type(part.first) is Int8Rows
         assert type(part.last) is (nn.Linear if kind == Kind.fp32 else Bf16Linear)
         narrow = kind == Kind.bf16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
         assert part.first.gives == (torch.bfloat16 if narrow else torch.float32)
 
 
-def frames8(layer: nn.Linear, kind: Kind = Kind.fp32) -> Int8Frames:
+def rows8(layer: nn.Linear, kind: Kind = Kind.fp32) -> Int8Rows:
     """Return a layer made int8, in a network of some kind."""
     network = Normed()
     network.first.load_state_dict(layer.state_dict())
-    outer = nn.Sequential(network.requires_grad_(False))
-    pack(outer, kind, rows=MANY, levelled=Kind.int8)
-    assert isinstance(outer[0].first, Int8Frames)
-    return outer[0].first
+    pack(network.requires_grad_(False), kind, rows=MANY, int8_after_norms=True)
+    made: nn.Module = network.first
+    assert isinstance(made, Int8Rows)
+    return made
 
 
+@needs_products8
 @pytest.mark.parametrize("kind", [Kind.fp32, Kind.bf16])
 @pytest.mark.parametrize("shift", [0.0, 3.0, -30.0])
 @pytest.mark.parametrize("shape", [(1,), (MANY + 1,), (2, 3), (2, 0)])
@@ -255,7 +261,7 @@ def test_int8_for_many_rows_says_nearly_what_the_plain_layer_says(
     shape: tuple[int, ...], shift: float, kind: Kind
 ) -> None:
     plain = tiny.stir(nn.Linear(128, 160)).requires_grad_(False)
-    packed = frames8(plain, kind)
+    packed = rows8(plain, kind)
     x = torch.randn(*shape, 128, generator=tiny.seeded(1)) + shift
     made = packed(x)
     assert made.shape == (*shape, 160)
@@ -266,10 +272,11 @@ def test_int8_for_many_rows_says_nearly_what_the_plain_layer_says(
             assert error(gelu(packed, x, form), F.gelu(plain(x), approximate=form)) <= INT8
 
 
+@needs_products8
 def test_int8_products_are_those_of_the_digits() -> None:
     """What is off is what was rounded before: the plain path with the same digits says the same."""
     plain = tiny.stir(nn.Linear(128, 160)).requires_grad_(False)
-    packed = frames8(plain)
+    packed = rows8(plain)
     x = torch.randn(9, 128, generator=tiny.seeded(1))
     scale = plain.weight.abs().amax(dim=1, keepdim=True) / 127
     weight = (plain.weight / scale).round() * scale
@@ -279,15 +286,31 @@ def test_int8_products_are_those_of_the_digits() -> None:
     assert error(packed(x), F.linear(rounded * step, weight, plain.bias)) < 1e-5
 
 
+@needs_products8
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_what_is_no_number_stays_none_in_int8(bad: float) -> None:
-    packed = frames8(tiny.stir(nn.Linear(128, 160)).requires_grad_(False))
+    packed = rows8(tiny.stir(nn.Linear(128, 160)).requires_grad_(False))
     assert packed(torch.full((2, 128), bad)).isnan().all()
 
 
+@needs_products8
+def test_numbers_in_bf16_are_taken_as_they_are_in_int8() -> None:
+    packed = rows8(tiny.stir(nn.Linear(128, 160)).requires_grad_(False))
+    x = torch.randn(9, 128, generator=tiny.seeded(1)).bfloat16()
+    assert torch.equal(packed(x), packed(x.float()))
+
+
+def test_a_layer_that_is_not_there_is_no_layer_after_a_norm() -> None:
+    network = Normed()
+    network.after_norms = ("last", "frist")  # type: ignore[misc,assignment]
+    with pytest.raises(AttributeError, match="frist"):
+        pack(network, Kind.fp32, int8_after_norms=True)
+
+
+@needs_products8
 def test_nothing_but_zeros_is_the_bias_in_int8() -> None:
     plain = tiny.stir(nn.Linear(128, 160)).requires_grad_(False)
-    made = frames8(plain)(torch.zeros(2, 128))
+    made = rows8(plain)(torch.zeros(2, 128))
     torch.testing.assert_close(made, plain.bias.expand(2, -1))
 
 

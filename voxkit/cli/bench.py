@@ -100,7 +100,7 @@ def bench(
     if not alone:
         found["peak_mib"] = None
     found["precision"] = {
-        k: str(v) for k, v in dataclasses.asdict(precision).items() if v is not None
+        k: v if isinstance(v, bool) else str(v) for k, v in dataclasses.asdict(precision).items()
     }
     if json:
         out.json(found)
@@ -210,10 +210,10 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def _weights(kept: dict[str, str]) -> str:
+def _weights(kept: dict[str, Any]) -> str:
     """Tell what the weights are kept in."""
     told = f"generator {kept['generator']}, decoder {kept['decoder']}"
-    return f"{told} and, after norms, {kept['levelled']}" if "levelled" in kept else told
+    return f"{told} with int8 after norms" if kept["int8_after_norms"] else told
 
 
 def _peaks(found: dict[str, Any]) -> list[tuple[str, str]]:

@@ -94,7 +94,7 @@ class TokenEncoder(nn.Module):
 class DitBlock(nn.Module):
     """Attention and a causal convolutional feed-forward, both modulated by the condition."""
 
-    levelled = ("qkv", "inner")
+    after_norms = ("qkv", "inner")
 
     def __init__(self, spec: DitDecoderSpec) -> None:
         super().__init__()

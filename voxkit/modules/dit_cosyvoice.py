@@ -47,7 +47,7 @@ def turn_pairs(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
 class DitBlock(nn.Module):
     """Attention and feed-forward, shifted, scaled and gated by the time."""
 
-    levelled = ("qkv", "widen")
+    after_norms = ("qkv", "widen")
 
     def __init__(self, spec: RotaryDitSpec) -> None:
         super().__init__()

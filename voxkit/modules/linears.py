@@ -2,9 +2,9 @@
 
 A network is filled with float32 weights and then packed: each large `nn.Linear` in it makes way for
 one of these.  It gives what it was given: float32 around norms and sums, which stay as they were,
-and bf16 where attention or an activation lies between two of them (`narrowed`).  The causal
-convolutions of a network in bf16 become such layers too.  The unpacked network is the plain path
-that they are tested against.
+and bf16 where attention or an activation lies between two of them (`narrowed`, `Int8Rows`).  The
+causal convolutions of a network in bf16 become such layers too.  The unpacked network is the plain
+path that they are tested against.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MANY = 200  # rows of input that a call of a decoder has, more or less
 GROUP = 32  # neighbouring int4 weights that share a scale and a lowest value
 SMALLEST = 2**14  # weights of a layer that is worth packing: below, calling it is what takes time
 SCALE, LOWEST = ".scale", ".lowest"  # beside a packed weight's name
-LEVELLED = "levelled"  # a module's names of those of its linear layers that read a norm's output
+AFTER_NORMS = "after_norms"  # what a module calls its linear layers that read a norm's output
 
 
 def fast_kind(device: torch.device) -> Kind:
@@ -35,7 +35,7 @@ def fast_kind(device: torch.device) -> Kind:
 
 
 def has_products8() -> bool:
-    """Tell whether there are products of int8 for many rows that beat those of this CPU's kind."""
+    """Tell whether this processor multiplies many rows in int8, as `Int8Rows` asks it to."""
     return torch.backends.mkldnn.is_available() and torch.cpu._is_avx2_supported()
 
 
@@ -122,7 +122,7 @@ def narrowed(x: Tensor, layer: nn.Module) -> Tensor:
 
 def gelu(layer: nn.Module, x: Tensor, approximate: str = "tanh") -> Tensor:
     """GELU of layer(x): in bf16 on a CPU, alone it takes as long as the product."""
-    if isinstance(layer, Bf16Linear | Int8Frames):
+    if isinstance(layer, Bf16Linear | Int8Rows):
         return layer.gelu(x, approximate)
     return F.gelu(layer(x), approximate=approximate)
 
@@ -149,10 +149,12 @@ class Int8Linear(Packed):
         return y
 
 
-class Int8Frames(Packed):
+class Int8Rows(Packed):
     """Int8 weights with a scale for each row, for many rows of input, scaled to int8 as a whole.
 
-    So it should have no numbers that are much larger than the rest, which a norm sees to.
+    So a number that is much larger than the rest costs all others precision.  After a norm the
+    largest is some ten to twenty times the usual one, elsewhere more.  The scale is that of a
+    call: what is cut into other calls differs by what int8 rounds.
     """
 
     bits = 8.0
@@ -160,17 +162,20 @@ class Int8Frames(Packed):
     def __init__(
         self, weight: Tensor, scale: Tensor, bias: Tensor | None, rows: int, gives: torch.dtype
     ) -> None:
-        """Weight (N, K) int8, scale (N,), bias (N,) or None; about so many `rows` of input."""
+        """Weight (N, K) int8, scale (N,), bias (N,) or None; about so many `rows` of input.
+
+        It `gives` float32, or bf16 where the processor can.
+        """
         super().__init__(weight.shape, weight.device)
         self.scale, self.gives = scale.float(), gives
         self.bias = None if bias is None else bias.float()
         self.kept = torch.ops.onednn.qlinear_prepack(weight, [rows, self.in_features])
-        self.middle = torch.zeros(self.out_features, dtype=torch.int32)
+        self.noughts = torch.zeros(self.out_features, dtype=torch.int32)
         # Without the dot products of int8 the kernel may overflow on eight bits of input.
         self.steps = 254 if torch.cpu._is_vnni_supported() else 126
 
     def forward(self, x: Tensor) -> Tensor:
-        """(…, K) float32 → (…, N) in the type that it gives."""
+        """(…, K) → (…, N) in the type that it gives."""
         return self._multiplied(x, "none", "")
 
     def gelu(self, x: Tensor, approximate: str) -> Tensor:
@@ -178,19 +183,20 @@ class Int8Frames(Packed):
         return self._multiplied(x, "gelu", approximate)
 
     def _multiplied(self, x: Tensor, after: str, how: str) -> Tensor:
+        x = x.float()
         if not x.numel():
             return x.new_empty(*x.shape[:-1], self.out_features, dtype=self.gives)
         lowest, highest = (float(end) for end in x.aminmax())
-        lowest, highest = min(lowest, 0.0), max(highest, 0.0)  # nought is one of the steps
+        lowest, highest = min(lowest, 0.0), max(highest, 0.0)
         step = max(highest - lowest, 1e-12) / self.steps
         if not math.isfinite(step):
             return x.new_full((*x.shape[:-1], self.out_features), math.nan, dtype=self.gives)
-        middle = round(-lowest / step)
-        # Rounded to the nearest from 0 to `steps` + 1, since nought itself need not be a step.
-        digits = torch.add(x.new_tensor(middle + 0.5), x, alpha=1 / step).to(torch.uint8)
+        # Rounded to the nearest; nought is a digit, so the ends may be one beyond the last step.
+        nought = round(-lowest / step)
+        digits = torch.add(x.new_tensor(nought + 0.5), x, alpha=1 / step).to(torch.uint8)
         operation = torch.ops.onednn.qlinear_pointwise
-        weights = (self.kept, self.scale, self.middle, self.bias)
-        y: Tensor = operation(digits, step, middle, *weights, 1.0, 0, self.gives, after, [], how)
+        weights = (self.kept, self.scale, self.noughts, self.bias)
+        y: Tensor = operation(digits, step, nought, *weights, 1.0, 0, self.gives, after, [], how)
         return y
 
 
@@ -255,23 +261,24 @@ def install(
     kind: Kind,
     *,
     rows: int = 1,
-    levelled: Kind | None = None,
+    int8_after_norms: bool = False,
 ) -> None:
     """Put what `compress` returned into a network, whose large linear layers are replaced.
 
-    It is fastest for about so many rows of input.  Layers that read a norm's output can be made
-    int8 as `levelled`, from float32 or bf16.
+    It is fastest for about so many rows of input.  Layers that read a norm's output can become
+    int8 where the others are float32 or bf16.
     """
+    assert not int8_after_norms or kind in (Kind.fp32, Kind.bf16)
     rest = dict(weights)
-    small = _levelled(network) if levelled == Kind.int8 else set()
-    narrow = kind == Kind.bf16 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    eight = _after_norms(network) if int8_after_norms else set()
+    narrow = bool(eight) and kind == Kind.bf16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     gives = torch.bfloat16 if narrow else torch.float32
-    for name in packable(network) if kind != Kind.fp32 else small.intersection(packable(network)):
+    for name in packable(network) if kind != Kind.fp32 else eight.intersection(packable(network)):
         key = f"{name}.weight"
         weight, bias = rest.pop(key), rest.pop(f"{name}.bias", None)
         bias = None if bias is None else bias.detach().clone()  # a view would keep a whole file
-        if name in small:
-            layer: nn.Module = Int8Frames(*_int8(weight.float()), bias, rows, gives)
+        if name in eight:
+            layer: nn.Module = Int8Rows(*_int8(weight.float()), bias, rows, gives)
         else:
             layer = _layer(weight, rest, key, bias, rows)
         network.set_submodule(name, layer)
@@ -291,17 +298,21 @@ def linear(weight: Tensor, kind: Kind) -> nn.Module:
     return layer[0]
 
 
-def pack(network: nn.Module, kind: Kind, *, rows: int = 1, levelled: Kind | None = None) -> None:
+def pack(network: nn.Module, kind: Kind, *, rows: int = 1, int8_after_norms: bool = False) -> None:
     """Replace the large linear layers of a filled network by those of `kind`, as `install`."""
-    if kind != Kind.fp32 or levelled == Kind.int8:
+    if kind != Kind.fp32 or int8_after_norms:
         weights = compress(network.state_dict(), network, kind)
-        install(network, weights, kind, rows=rows, levelled=levelled)
+        install(network, weights, kind, rows=rows, int8_after_norms=int8_after_norms)
 
 
-def _levelled(network: nn.Module) -> set[str]:
-    """Return the names of the layers that read what a norm has levelled."""
-    owners = network.named_modules()
-    return {f"{name}.{layer}" for name, owner in owners for layer in getattr(owner, LEVELLED, ())}
+def _after_norms(network: nn.Module) -> set[str]:
+    """Return the names of the linear layers that read a norm's output, as their owners tell."""
+    names = set()
+    for prefix, owner in network.named_modules():
+        for name in getattr(owner, AFTER_NORMS, ()):
+            assert isinstance(getattr(owner, name), nn.Linear)
+            names.add(f"{prefix}.{name}" if prefix else name)
+    return names
 
 
 def _layer(

@@ -76,7 +76,7 @@ class ResnetBlock(nn.Module):
 class AttentionBlock(nn.Module):
     """Pre-norm transformer block without positions: the convolutions around it tell them."""
 
-    levelled = ("qkv", "widen")
+    after_norms = ("qkv", "widen")
 
     def __init__(self, spec: UnetSpec) -> None:
         super().__init__()
