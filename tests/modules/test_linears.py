@@ -167,17 +167,25 @@ def test_compressed_weights_fill_a_network_that_has_none(kind: Kind) -> None:
     assert torch.equal(empty(x), full(x))
 
 
+def mapped(stored: dict[str, Tensor], keys: list[str]) -> dict[str, weakref.ref[_Mapped]]:
+    """Move tensors to memory whose end can be noticed, and return what notices it."""
+    kept = {}
+    for key in keys:
+        memory = stored[key].contiguous().view(torch.uint8).numpy().copy().view(_Mapped)
+        kept[key] = weakref.ref(memory)
+        stored[key] = torch.from_numpy(memory).view(stored[key].dtype).view(stored[key].shape)
+        del memory
+    return kept
+
+
 @pytest.mark.parametrize("kind", [Kind.bf16, Kind.int8, Kind.int4])
 def test_packed_layers_let_go_of_what_they_were_made_from(kind: Kind) -> None:
     """The file of the weights would stay in memory whole."""
-    network, kept = net(), {}
+    network = net()
     names = packable(network)
     stored = compress(network.state_dict(), network, kind)
-    for key in [k for k in stored if k.rpartition(".")[0].removesuffix(".weight") in names]:
-        mapped = stored[key].contiguous().view(torch.uint8).numpy().copy().view(_Mapped)
-        kept[key] = weakref.ref(mapped)
-        stored[key] = torch.from_numpy(mapped).view(stored[key].dtype).view(stored[key].shape)
-        del mapped
+    packed = [k for k in stored if k.rpartition(".")[0].removesuffix(".weight") in names]
+    kept = mapped(stored, packed)
     install(network, stored, kind)
     del stored
     gc.collect()
@@ -241,6 +249,17 @@ def test_only_layers_after_a_norm_become_int8_for_many_rows(kind: Kind) -> None:
         assert type(part.last) is (nn.Linear if kind == Kind.fp32 else Bf16Linear)
         narrow = kind == Kind.bf16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
         assert part.first.gives == (torch.bfloat16 if narrow else torch.float32)
+
+
+@needs_products8
+def test_int8_for_many_rows_lets_go_of_what_it_was_made_from() -> None:
+    network = tiny.stir(Normed()).requires_grad_(False)
+    stored = dict(network.state_dict())
+    kept = mapped(stored, list(stored))
+    install(network, stored, Kind.fp32, rows=MANY, int8_after_norms=True)
+    del stored
+    gc.collect()
+    assert {key for key, ref in kept.items() if ref() is not None} == {"last.weight", "last.bias"}
 
 
 def rows8(layer: nn.Linear, kind: Kind = Kind.fp32) -> Int8Rows:
