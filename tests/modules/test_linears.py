@@ -301,7 +301,7 @@ def test_int8_products_are_those_of_the_digits() -> None:
     weight = (plain.weight / scale).round() * scale
     step = float(x.max() - x.min()) / packed.steps
     middle = round(-float(x.min()) / step)
-    rounded = (x / step + middle + 0.5).floor() - middle
+    rounded = torch.add(torch.tensor(middle + 0.5), x, alpha=1 / step).floor() - middle
     assert error(packed(x), F.linear(rounded * step, weight, plain.bias)) < 1e-5
 
 
