@@ -61,6 +61,26 @@ def test_without_json_it_is_a_table(folder: str, capsys: pytest.CaptureFixture[s
     assert "cold `voxkit speak`" not in rows
 
 
+@pytest.mark.parametrize("kind", ["fp32", "bf16"])
+def test_products_are_held_against_those_of_the_decoders_weights(
+    kind: str, folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["bench", "--model", folder, "--runs", "1", "--no-cold", "--device", "cpu"]
+    assert run([*words, "--dtype", kind]) == 0
+    rows = dict(line.split("\t") for line in capsys.readouterr().out.splitlines())
+    assert rows["weights"] == f"generator {kind}, decoder {kind}"
+    assert rows["matrix product"].endswith(f"% of {kind} reached")
+
+
+@pytest.mark.skipif(not linears.has_products8(), reason="no products of int8 for many rows here")
+def test_int8_after_norms_is_told(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["bench", "--model", folder, "--runs", "1", "--no-cold", "--device", "cpu"]
+    assert run([*words, "--quantize", "int8"]) == 0
+    rows = dict(line.split("\t") for line in capsys.readouterr().out.splitlines())
+    assert rows["weights"].startswith("generator int8, decoder ")
+    assert rows["weights"].endswith(" with int8 after norms")
+
+
 def test_random_weights_are_for_hub_models(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["bench", "--random-weights"]) == 1
     assert "voxkit-en is no hub model" in capsys.readouterr().err

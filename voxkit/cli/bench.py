@@ -200,7 +200,7 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
         (
             "matrix product",
             f"{most['fp32_gflop_s']:.0f} GFLOP/s fp32, {most['bf16_gflop_s']:.0f} bf16; "
-            f"{shares['decoder_of_bf16']:.0%} of bf16 reached",
+            f"{shares['decoder_of_' + kept['decoder']]:.0%} of {kept['decoder']} reached",
         ),
         (
             f"{estimate['characters']:,} characters",
