@@ -292,6 +292,22 @@ def test_int8_for_many_rows_says_nearly_what_the_plain_layer_says(
 
 
 @needs_products8
+def test_int8_for_many_rows_can_give_bf16() -> None:
+    """On processors without bf16 units too, though too slowly there to be of use."""
+    plain = tiny.stir(nn.Linear(128, 160)).requires_grad_(False)
+    packed = rows8(plain)
+    x = torch.randn(2, 9, 128, generator=tiny.seeded(1))
+    full = packed(x)
+    packed.gives = torch.bfloat16
+    made = packed(x)
+    assert made.dtype == torch.bfloat16
+    assert error(made.float(), full) < 2**-8  # what bf16 rounds, at most
+    for form in ("tanh", "none"):
+        expected = F.gelu(plain(x), approximate=form)
+        assert error(gelu(packed, x, form).float(), expected) <= INT8
+
+
+@needs_products8
 def test_int8_products_are_those_of_the_digits() -> None:
     """What is off is what was rounded before: the plain path with the same digits says the same."""
     plain = tiny.stir(nn.Linear(128, 160)).requires_grad_(False)
