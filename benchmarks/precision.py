@@ -135,9 +135,8 @@ def main() -> None:
     if arguments.hub:
         hub(arguments.hub, list(Kind))
     else:
-        fast = str(fast_kind(torch.device("cpu")))
-        whole = dict.fromkeys(["fp32", fast])
-        bundled([*((dtype, None) for dtype in whole), (fast, "int8"), (fast, "int4")])
+        whole = dict.fromkeys(["fp32", str(fast_kind(torch.device("cpu")))])
+        bundled([*((dtype, None) for dtype in whole), ("auto", "int8"), ("auto", "int4")])
 
 
 if __name__ == "__main__":

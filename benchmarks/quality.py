@@ -1,7 +1,7 @@
 """Measures how well a model speaks: error rates of a recogniser, predicted opinion, voice identity.
 
     python benchmarks/quality.py --judge DIR --voice NAME --voice NAME --seeds 3
-    python benchmarks/quality.py --judge DIR --dtype bf16 --quantize int8
+    python benchmarks/quality.py --judge DIR --quantize int8
 
 The judges live outside voxkit and are never trained on: DIR holds `judge_env.sh`, which prints a
 python, and `judge.py` with the verbs cer, sim and mos.  A list is a TSV of id, text and, where the

@@ -22,6 +22,15 @@ needs_products8 = pytest.mark.skipif(
 )
 
 
+def folders(family: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """Write a tiny hub folder, all of whose layers are worth packing, and its converted weights."""
+    monkeypatch.setattr(linears, "SMALLEST", 1)
+    hub, converted = hub_folder(path / "hub", family), path / "converted"
+    converted.mkdir()
+    cosyvoice.convert(hub, converted)
+    return hub, converted
+
+
 @pytest.mark.parametrize(
     "dtype, quantize, fast, expected",
     [
@@ -76,10 +85,7 @@ def test_quantize_makes_the_native_decoder_int8_after_its_norms(
 def test_quantize_makes_hub_decoders_int8_after_their_norms(
     family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(linears, "SMALLEST", 1)
-    hub, converted = hub_folder(tmp_path / "hub", family), tmp_path / "converted"
-    converted.mkdir()
-    cosyvoice.convert(hub, converted)
+    hub, converted = folders(family, tmp_path, monkeypatch)
     model = cosyvoice.load(
         hub, converted, device=CPU, precision=Precision(Kind.int8, int8_after_norms=True)
     )
@@ -96,10 +102,7 @@ def test_quantize_makes_hub_decoders_int8_after_their_norms(
 def test_int8_after_norms_in_hops_differs_from_the_whole_by_its_rounding(
     family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(linears, "SMALLEST", 1)
-    hub, converted = hub_folder(tmp_path / "hub", family), tmp_path / "converted"
-    converted.mkdir()
-    cosyvoice.convert(hub, converted)
+    hub, converted = folders(family, tmp_path, monkeypatch)
     decoder = cosyvoice.load(
         hub, converted, device=CPU, precision=Precision(int8_after_norms=True)
     ).decoder
@@ -145,10 +148,7 @@ def test_the_native_model_speaks_in_every_precision(
 def test_a_hub_model_keeps_its_smaller_weights_on_disk(
     family: str, kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(linears, "SMALLEST", 1)
-    hub, converted = hub_folder(tmp_path / "hub", family), tmp_path / "converted"
-    converted.mkdir()
-    cosyvoice.convert(hub, converted)
+    hub, converted = folders(family, tmp_path, monkeypatch)
     plain = cosyvoice.load(hub, converted, device=CPU)
     precision = Precision(kind, Kind.bf16)
     first = cosyvoice.load(hub, converted, device=CPU, precision=precision)
@@ -174,10 +174,7 @@ def test_a_hub_model_keeps_its_smaller_weights_on_disk(
 def test_a_decoder_with_int8_after_its_norms_says_nearly_the_same(
     family: str, kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(linears, "SMALLEST", 1)
-    hub, converted = hub_folder(tmp_path / "hub", family), tmp_path / "converted"
-    converted.mkdir()
-    cosyvoice.convert(hub, converted)
+    hub, converted = folders(family, tmp_path, monkeypatch)
     mels, who = [], voice(cosyvoice.spec_of(hub))
     for precision in (Precision(), Precision(decoder=kind, int8_after_norms=True)):
         decoder = cosyvoice.load(hub, converted, device=CPU, precision=precision).decoder
@@ -189,10 +186,7 @@ def test_a_decoder_with_int8_after_its_norms_says_nearly_the_same(
 def test_weights_that_cannot_be_kept_on_disk_are_used_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(linears, "SMALLEST", 1)
-    hub, converted = hub_folder(tmp_path / "hub", FAMILIES[0]), tmp_path / "converted"
-    converted.mkdir()
-    cosyvoice.convert(hub, converted)
+    hub, converted = folders(FAMILIES[0], tmp_path, monkeypatch)
 
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")

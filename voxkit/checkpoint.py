@@ -210,12 +210,8 @@ def _load_native(
     for name, module in modules.items():
         fill(module, weights, name, path, device)
     vocoder, reader = modules["vocoder"], _reader(spec, weights, path, device)
-    pack(
-        modules["decoder"],
-        precision.decoder,
-        rows=MANY,
-        int8_after_norms=precision.int8_after_norms,
-    )
+    kind, int8 = precision.of("decoder")
+    pack(modules["decoder"], kind, rows=MANY, int8_after_norms=int8)
     lm: Any = modules["generator"]
     generator = PhoneGenerator(spec, lm, reader, precision.generator)
     parts = Parts(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -109,9 +110,8 @@ def encode(letters: Sequence[str]) -> list[int]:
 
 def collapse(path: Sequence[int]) -> tuple[str, ...]:
     """Turn a CTC path of phone indices into phones: repeats merge, blanks vanish."""
-    kept = [
-        now for before, now in zip([BLANK, *path], path, strict=False) if now not in (before, BLANK)
-    ]
+    steps = itertools.pairwise([BLANK, *path])
+    kept = [now for before, now in steps if now not in (before, BLANK)]
     return tuple(PHONES[i] for i in kept)
 
 

@@ -50,8 +50,23 @@ class Packed(nn.Module):
         self.weight = torch.zeros((), device=device).expand(self.out_features, self.in_features)
 
 
-class Bf16Linear(Packed):
-    """Weights and input in bf16, sums in float32."""
+class Activated(Packed):
+    """A layer that can put an activation on its sums before they are rounded."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, K) → (…, N) in the type that the layer gives."""
+        return self._multiplied(x, "none", "")
+
+    def gelu(self, x: Tensor, approximate: str) -> Tensor:
+        """GELU of what `forward` returns, before that is rounded."""
+        return self._multiplied(x, "gelu", approximate)
+
+    def _multiplied(self, x: Tensor, after: str, how: str) -> Tensor:
+        raise NotImplementedError
+
+
+class Bf16Linear(Activated):
+    """Weights and input in bf16, sums in float32; it gives the type of its input."""
 
     bits = 16.0
 
@@ -68,14 +83,6 @@ class Bf16Linear(Packed):
         # where there are many, another order is worth up to 1.5 times.
         reorder = torch.ops.mkldnn._reorder_linear_weight
         self.kept = reorder(weight, rows) if self.ordered else weight
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(…, K) → (…, N) in the type of x."""
-        return self._multiplied(x, "none", "")
-
-    def gelu(self, x: Tensor, approximate: str) -> Tensor:
-        """GELU of what `forward` returns, before that is rounded."""
-        return self._multiplied(x, "gelu", approximate)
 
     def _multiplied(self, x: Tensor, after: str, how: str) -> Tensor:
         narrow = x.to(torch.bfloat16)
@@ -122,7 +129,7 @@ def narrowed(x: Tensor, layer: nn.Module) -> Tensor:
 
 def gelu(layer: nn.Module, x: Tensor, approximate: str = "tanh") -> Tensor:
     """GELU of layer(x): in bf16 on a CPU, alone it takes as long as the product."""
-    if isinstance(layer, Bf16Linear | Int8Rows):
+    if isinstance(layer, Activated):
         return layer.gelu(x, approximate)
     return F.gelu(layer(x), approximate=approximate)
 
@@ -149,7 +156,7 @@ class Int8Linear(Packed):
         return y
 
 
-class Int8Rows(Packed):
+class Int8Rows(Activated):
     """Int8 weights with a scale for each row, for many rows of input, scaled to int8 as a whole.
 
     So a number that is much larger than the rest costs all others precision.  After a norm the
@@ -173,14 +180,6 @@ class Int8Rows(Packed):
         self.noughts = torch.zeros(self.out_features, dtype=torch.int32)
         # Without the dot products of int8 the kernel may overflow on eight bits of input.
         self.steps = 254 if torch.cpu._is_vnni_supported() else 126
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(…, K) → (…, N) in the type that it gives."""
-        return self._multiplied(x, "none", "")
-
-    def gelu(self, x: Tensor, approximate: str) -> Tensor:
-        """GELU of what `forward` returns, before that is rounded."""
-        return self._multiplied(x, "gelu", approximate)
 
     def _multiplied(self, x: Tensor, after: str, how: str) -> Tensor:
         x = x.float()
