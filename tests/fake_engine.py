@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 import re
@@ -107,8 +108,15 @@ class FakeEngine:
                 raise RuntimeError("tensor sizes do not match")
             if "unspeakable" in sentence:
                 raise TextError("The model fell silent: use another seed.")
+            if "interrupt me twice" in sentence:  # once more while the process ends
+                atexit.register(os.kill, os.getpid(), signal.SIGINT)
             if "interrupt me" in sentence:
-                os.kill(os.getpid(), signal.SIGINT)
+                try:
+                    os.kill(os.getpid(), signal.SIGINT)
+                except KeyboardInterrupt:
+                    if "tear up" in sentence:
+                        raise RuntimeError("half an import") from None
+                    raise
             if "terminate me" in sentence:
                 os.kill(os.getpid(), signal.SIGTERM)
             if "never ends" in sentence:
@@ -165,7 +173,7 @@ def hash_of(text: str) -> int:
 
 
 def fake_checkpoint() -> types.ModuleType:
-    """A module with `load` and `available`; `loads` counts how often a model was loaded."""
+    """A module with `load` and lists of models; `loads` counts how often one was loaded."""
     module = types.ModuleType("voxkit.checkpoint")
     loads: list[tuple[str, str, int | None]] = []
 
@@ -198,7 +206,8 @@ def fake_checkpoint() -> types.ModuleType:
             ),
         )
 
-    module.load, module.available, module.loads = load, available, loads  # type: ignore[attr-defined]
+    module.load, module.loads = load, loads  # type: ignore[attr-defined]
+    module.bundled = module.available = available  # type: ignore[attr-defined]
     return module
 
 

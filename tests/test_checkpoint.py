@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -199,6 +200,12 @@ def test_a_weight_of_the_wrong_shape_is_named_with_both_shapes(folder: Path) -> 
     said = damaged(folder, lambda weights: weights.update({"speaker.leave.bias": torch.zeros(3)}))
     assert "speaker.leave.bias is (3,)" in said
     assert "(8,)" in said
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_a_weight_that_is_no_number_is_named(folder: Path, number: float) -> None:
+    said = damaged(folder, lambda weights: weights["speaker.leave.bias"].fill_(number))
+    assert "speaker.leave.bias holds numbers that are not finite" in said
 
 
 def test_weights_that_do_not_fit_the_numbers_are_refused(folder: Path) -> None:

@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fake_hub import COMMIT, FILES, NEEDED, REPO, FakeHub, etag, point_to, serve
 from filelock import FileLock
@@ -24,6 +25,7 @@ from huggingface_hub import (
     scan_cache_dir,
     try_to_load_from_cache,
 )
+from safetensors.numpy import save_file
 
 from voxkit import catalogue, download, hub
 from voxkit.catalogue import HubFile, HubModel
@@ -439,6 +441,14 @@ def test_files_of_any_hub_model_are_checked_against_the_hubs_own_sums(server: Fa
         (folder / path).resolve().write_bytes(b"?" + whole[1:])
     found = [problem.path for problem in hub.verify(REPO)]
     assert found == ["flow.pt", "CosyVoice-BlankEN/merges.txt"]
+
+
+def test_weights_that_are_no_numbers_are_damage(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"family": "native"}')
+    weights = {"a": np.ones(4, np.float16), "b": np.array([1.0, np.nan], np.float16)}
+    save_file(weights, tmp_path / "model.safetensors")
+    (problem,) = hub.verify(tmp_path)
+    assert problem.message == "model.safetensors holds weights that are not finite (b)."
 
 
 def test_verifying_what_is_not_here_names_the_command(tiny: HubModel) -> None:

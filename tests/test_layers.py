@@ -18,7 +18,8 @@ FILES = sorted((ROOT / "voxkit").rglob("*.py"))
 # each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("spec", "options", "style", "files", "catalogue", "precision"),
+    ("files",),
+    ("spec", "options", "style", "catalogue", "precision"),
     ("cosyvoice_spec", "prosody", "conversion", "download"),
     ("families", "hub", "lookalikes"),
     ("heteronyms", "numbers", "notation", "clauses", "wording", "myriads", "languages"),

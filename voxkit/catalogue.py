@@ -17,6 +17,7 @@ from importlib import resources
 from pathlib import Path
 
 from voxkit.errors import ModelError
+from voxkit.files import at_home
 
 _HUB_ID = re.compile(r"(\w[\w.-]*/\w[\w.-]*?)(?:@(\w[\w./-]*))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -113,7 +114,7 @@ def cache_folder() -> Path:
 
 
 def _expanded(path: str) -> Path:
-    return Path(os.path.expandvars(os.path.expanduser(path)))
+    return Path(os.path.expandvars(at_home(path)))
 
 
 def resolve(name: str | Path) -> Source:
@@ -122,8 +123,8 @@ def resolve(name: str | Path) -> Source:
     for model in known():
         if text.lower() == model.name:
             return Source(model.name, repo=model.repo, revision=model.revision, model=model)
-    folder = Path(name).expanduser()
-    if text and folder.is_dir():
+    folder = at_home(name)
+    if text and os.path.isdir(folder):
         return Source(text, folder=folder)
     match = _HUB_ID.fullmatch(text)
     if match is None or ".." in text:
@@ -158,7 +159,7 @@ def config_family(folder: Path) -> str | None:
     """Return the family that a voxkit `config.json` names, or None."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+    except (OSError, ValueError, RecursionError):
         return None
     family = config.get("family") if isinstance(config, dict) else None
     return family if isinstance(family, str) else None

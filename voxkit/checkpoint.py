@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from voxkit import catalogue
 from voxkit.errors import ModelError
 from voxkit.families import read_spec
+from voxkit.files import at_home
 from voxkit.precision import Precision, chosen
 from voxkit.spec import ModelSpec
 
@@ -40,16 +43,21 @@ class ModelInfo:
     description: str
 
 
+def bundled() -> tuple[ModelInfo, ...]:
+    """List what came with voxkit, without loading it."""
+    folders = sorted(p for p in _ASSETS.iterdir() if (p / "config.json").is_file())
+    specs = [(folder, read_spec(folder / "config.json")) for folder in folders]
+    return tuple(
+        ModelInfo(spec.name, spec.family, folder, _size(folder), True, spec.description)
+        for folder, spec in specs
+    )
+
+
 def available() -> tuple[ModelInfo, ...]:
     """List the bundled model and those in the hub cache, without loading any."""
     from voxkit import hub
 
-    found = []
-    for folder in sorted(p for p in _ASSETS.iterdir() if (p / "config.json").is_file()):
-        spec = read_spec(folder / "config.json")
-        found.append(
-            ModelInfo(spec.name, spec.family, folder, _size(folder), True, spec.description)
-        )
+    found = list(bundled())
     for info in hub.cached():
         if info.folder is not None and info.family is not None:
             size = sum(info.present.values())
@@ -122,15 +130,15 @@ def settled(
 
 def _find(model: str | Path, offline: bool, watcher: Watcher) -> Path:
     """Return the folder of a model, fetching it if need be."""
-    name, folder = str(model), Path(model).expanduser()
-    bundled = {p.name for p in _ASSETS.iterdir() if (p / "config.json").is_file()} | {BUNDLED}
-    if name in bundled:
+    name, folder = str(model), at_home(model)
+    ours = {p.name for p in _ASSETS.iterdir() if (p / "config.json").is_file()} | {BUNDLED}
+    if name in ours:
         return _ASSETS / name
-    if name and folder.is_dir():
+    if name and os.path.isdir(folder):
         if catalogue.family_of(folder) is None and not (folder / "config.json").is_file():
             raise catalogue.unreadable(folder)
         return folder
-    names = sorted(bundled | {m.name for m in catalogue.known()})
+    names = sorted(ours | {m.name for m in catalogue.known()})
     if "/" not in name and name.lower() not in names:
         close = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.4) or names
         raise ModelError(
@@ -303,6 +311,8 @@ def fill(
     module: nn.Module, weights: dict[str, Tensor], name: str, path: Path, device: torch.device
 ) -> None:
     """Put the weights under `name.` into a module, every one of them, as float32 for inference."""
+    import torch
+
     wanted = module.state_dict()
     mine = {n.removeprefix(f"{name}."): w for n, w in weights.items() if n.startswith(f"{name}.")}
     for key in sorted(wanted.keys() ^ mine.keys()):
@@ -313,6 +323,10 @@ def fill(
             raise ModelError(
                 f"{path}: {name}.{key} is {tuple(tensor.shape)} where config.json asks for "
                 f"{tuple(wanted[key].shape)}."
+            )
+        if not math.isfinite(tensor.sum(dtype=torch.float32)):  # a tenth of the time of isfinite
+            raise ModelError(
+                f"{path}: {name}.{key} holds numbers that are not finite: get the model again."
             )
     module.load_state_dict({key: tensor.float() for key, tensor in mine.items()}, assign=True)
     module.to(device).eval().requires_grad_(False)

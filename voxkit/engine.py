@@ -19,7 +19,7 @@ from torch import Tensor
 from voxkit.arriving import TextSource, Utterance, arriving, known
 from voxkit.audio import Audio
 from voxkit.delivery import Cast, Delivery, Wishes, deliver
-from voxkit.errors import TextError, VoiceError
+from voxkit.errors import ModelError, TextError, VoiceError
 from voxkit.families import AnySpec
 from voxkit.library import find_voice
 from voxkit.likeness import likened
@@ -362,7 +362,7 @@ class Engine:
             elif wav.shape[0]:
                 progress.reach(frames // self.spec.mel_per_token)
             if wav.shape[0]:
-                yield Audio(told.level(wav.cpu().numpy()), self.sample_rate)
+                yield Audio(told.level(self._sound(wav)), self.sample_rate)
         return said
 
     def _tokens(
@@ -394,6 +394,16 @@ class Engine:
                 f"Nobody knows how {sentence.source!r} is said: write it in other words."
             )
         return ids
+
+    def _sound(self, wav: Tensor) -> np.ndarray:
+        """Return samples (S,) as they are.  Raises `ModelError` for what is no sound."""
+        samples: np.ndarray = wav.cpu().numpy()
+        if not np.isfinite(samples).all():
+            raise ModelError(
+                f"The model {self.called} makes samples that are no numbers: its weights are "
+                "damaged, so copy or fetch it again."
+            )
+        return samples
 
     def _delivery(self, sentence: Sentence, wishes: Wishes) -> Delivery:
         return deliver(sentence, wishes, self.spec.family)

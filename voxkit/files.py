@@ -15,6 +15,11 @@ from pathlib import Path
 from voxkit.errors import OutputError
 
 
+def at_home(path: str | Path) -> Path:
+    """Return a path with ~ and ~USER made a folder; where there is no such user, as it is."""
+    return Path(os.path.expanduser(path))
+
+
 @contextmanager
 def whole_file(path: Path, *, force: bool = False) -> Iterator[Path]:
     """Give an empty temporary file beside `path`, and rename it to `path` when the block ends well.

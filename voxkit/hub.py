@@ -103,6 +103,7 @@ def verify(name: str | Path, *, watcher: Watcher = _UNWATCHED) -> list[Problem]:
     """Check every file of a model on this machine; an empty list is good.
 
     Size and checksum are compared where they are known; else the file must be whole by its kind.
+    Weights must be finite.
     What was converted from them is checked too.  Raises `ModelError` if nothing of it is here.
     """
     source = resolve(name)
@@ -112,7 +113,7 @@ def verify(name: str | Path, *, watcher: Watcher = _UNWATCHED) -> list[Problem]:
     files = catalogue.files_of(source, folder)
     if not files:
         raise catalogue.unreadable(folder)
-    found = [(file.path, _wrong(folder, file, watcher)) for file in files]
+    found = [(f.path, _wrong(folder, f, watcher) or _spoilt(folder / f.path)) for f in files]
     found += conversion.damaged(folder)
     return [Problem(path, f"{path} {wrong}.") for path, wrong in found if wrong]
 
@@ -315,6 +316,21 @@ def _wrong(folder: Path, file: HubFile, watcher: Watcher) -> str | None:
     etag = os.path.basename(os.readlink(path)) if path.is_symlink() else None
     watcher.step(f"checking {file.path}", size, 0)
     return download.damage(path, file.size, [file.sha256, etag], watcher)
+
+
+def _spoilt(path: Path) -> str | None:
+    """Say whether weights in a format of plain numbers hold what is no number."""
+    if path.suffix != ".safetensors":
+        return None
+    import torch
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        for name in file.keys():  # noqa: SIM118 (it is no mapping)
+            weight = file.get_tensor(name)
+            if weight.is_floating_point() and not torch.isfinite(weight).all():
+                return f"holds weights that are not finite ({name})"
+    return None
 
 
 def _bytes_below(folder: Path) -> int:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from voxkit import phrases
 from voxkit.style import LIMITS, NEUTRAL, Emotion, Style, clip, tell
+from voxkit.typography import is_control
 from voxkit.wording import is_about_speaker
 
 __all__ = [
@@ -180,6 +181,7 @@ class Rendering:
 
 def understand(description: str) -> Style:
     """Read a description of how to speak.  Never fails: what means nothing ends up in `ignored`."""
+    description = "".join(c for c in description if not is_control(c))
     claims, ignored = phrases.read(description)
     values: dict[str, Any] = {}
     winner: dict[str, int] = {}

@@ -117,7 +117,9 @@ def find_voice(name_or_path: str | Path) -> Voice:
     Raises `VoiceError`.
     """
     parts = [(load_voice(path), weight) for path, weight in voice_files(name_or_path)]
-    return parts[0][0] if len(parts) == 1 else mixed(parts, name=str(name_or_path))
+    if len(parts) == 1:
+        return parts[0][0]
+    return mixed(parts, name="".join(str(name_or_path).split()))
 
 
 def voice_files(name_or_path: str | Path) -> tuple[tuple[Path, float], ...]:

@@ -143,8 +143,11 @@ def _files(kind: Kind) -> dict[str, tuple[Path, bool]]:
     """Map names to (file, whether it is the user's own), sorted by name."""
     found = {path.stem: (path, False) for path in (_packaged_folder() / kind).glob("*.toml")}
     folder = preset_folder() / kind
-    if folder.is_dir():
-        found |= {path.stem: (path, True) for path in folder.glob("*.toml")}
+    try:
+        if folder.is_dir():
+            found |= {path.stem: (path, True) for path in folder.glob("*.toml")}
+    except OSError as error:
+        raise VoxkitError(f"{folder} cannot be read: {error.strerror or error}.") from None
     return dict(sorted(found.items()))
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 
 from voxkit.errors import TextError
 from voxkit.phonemes import CONSONANTS, VOWELS
+from voxkit.typography import is_control
 
 _STRESSED = re.compile(rf"(?:{'|'.join(VOWELS)})[012]")
 _PLAIN = frozenset((*CONSONANTS, *VOWELS))
@@ -59,6 +60,8 @@ def read_lexicon(path: Path) -> dict[str, Pronunciation]:
         where = f"{path}, line {number}:"
         word, tab, said = line.partition("\t")
         word = unicodedata.normalize("NFC", word.strip())
+        if any(map(is_control, line)):
+            raise TextError(f"{where} it holds control characters.")
         if not tab or not word or "\t" in said.strip():
             raise TextError(f"{where} write a word, one tab and its pronunciation.")
         if not any(c.isalnum() for c in word):

@@ -28,6 +28,7 @@ from voxkit.precision import Dtype, Quantize
 from voxkit.pronunciation import Pronunciation, read_pronunciation
 from voxkit.style import FIELDS, LIMITS, NEUTRAL, Style
 from voxkit.tags import read_comment
+from voxkit.typography import is_control, printable
 from voxkit.voice import Voice
 
 SYNTHETIC = "synthetic speech"
@@ -157,16 +158,6 @@ def read_told(path: Path) -> Provenance | str:
         raise AudioError(f"The record in {path} is damaged ({why}).") from None
 
 
-def printable(text: str) -> str:
-    """Return a text with a mark in place of what could take over the terminal it is shown on."""
-    return "".join("?" if _is_control(c) else c for c in text)
-
-
-def _is_control(character: str) -> bool:
-    """Tell control characters and halves of characters, except for line breaks and tabs."""
-    return unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t"
-
-
 def _record(data: dict[str, Any]) -> Provenance:
     """Check a record and return it.  Raises `ValueError` or `VoxkitError`."""
     for name, kind in _KINDS.items():
@@ -179,6 +170,8 @@ def _record(data: dict[str, Any]) -> Provenance:
         for key, value in data[name].items():
             _check_words(name, key, one_line=name == "voices")
             _check_words(name, value, one_line=name == "voices")
+    if not all(any(map(str.isalnum, word)) for word in data["lexicon"]):
+        raise ValueError("lexicon is wrong")
     others = data["voices"].keys() - {data["voice"]}
     if data["voice"] not in data["voices"] or not all(map(is_library_name, others)):
         raise ValueError("voice or voices is wrong")
@@ -231,7 +224,7 @@ def _style(given: dict[str, Any]) -> Style:
 
 def _check_words(name: str, value: Any, *, one_line: bool = False) -> None:
     """Raise `ValueError` unless a value is text that may be shown, on one line if asked."""
-    if not isinstance(value, str) or any(map(_is_control, value)):
+    if not isinstance(value, str) or any(map(is_control, value)):
         raise ValueError(f"{name} is no plain text")
     if one_line and not value.isprintable():
         raise ValueError(f"{name} is no line of text")

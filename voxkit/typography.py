@@ -49,6 +49,19 @@ def plain_signs(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+# --- what no text should hold ---------------------------------------------------------------------
+
+
+def is_control(character: str) -> bool:
+    """Tell control characters and halves of characters, except for line breaks and tabs."""
+    return unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t"
+
+
+def printable(text: str) -> str:
+    """Return a text with a mark in place of what could take over the terminal it is shown on."""
+    return "".join("?" if is_control(c) else c for c in text)
+
+
 # --- layout that is not spoken --------------------------------------------------------------------
 
 _BULLET = re.compile(r"^\s*(?:[-*•‣◦·+●■◆○□◇▪★☆※►▶→>]+|#{1,6})\s+|^\s*[●■◆○□◇▪★☆※►▶•]+\s*")

@@ -76,7 +76,7 @@ class About:
                 if type(value) not in (int, float) or not _FACTORS[0] <= value <= _FACTORS[1]:
                     raise ValueError(f"{entry.name} must be between 0.25 and 4")
             elif not (value is None and entry.default is None):
-                _check_text(entry.name, value)
+                check_text(entry.name, value)
         for name, line in (("name", self.name), ("made_by", self.made_by)):
             if not 1 <= len(line) <= MOST_NAME or not line.isprintable():
                 raise ValueError(f"{name} must be one line of at most {MOST_NAME} characters")
@@ -333,7 +333,7 @@ def _check_length(reference_s: float) -> None:
         raise ValueError(f"its recording lasts {reference_s:.3g} s and not {low:g} to {high:g} s")
 
 
-def _check_text(name: str, value: Any) -> None:
+def check_text(name: str, value: Any) -> None:
     """Raise `ValueError` unless `value` is text that a terminal can be trusted with."""
     if not isinstance(value, str) or len(value) > MOST_TEXT:
         raise ValueError(f"{name} must be text of at most {MOST_TEXT} characters")
@@ -346,7 +346,7 @@ def _check_attributes(value: Any) -> None:
     if not isinstance(value, Mapping) or len(value) > _MAX_ENTRIES:
         raise ValueError("attributes must be a short table of numbers")
     for key, number in value.items():
-        _check_text("attributes", key)
+        check_text("attributes", key)
         if not _is_number(number):
             raise ValueError(f"attribute {key} is not a number")
         low, high = _ATTRIBUTES.get(key, (number, number))
@@ -359,9 +359,9 @@ def _check_creation(value: Any) -> None:
     if not isinstance(value, Mapping) or len(value) > _MAX_ENTRIES:
         raise ValueError("creation must be a short table")
     for key, fact in value.items():
-        _check_text("creation", key)
+        check_text("creation", key)
         if isinstance(fact, str):
-            _check_text(f"creation {key}", fact)
+            check_text(f"creation {key}", fact)
         elif type(fact) is not bool and not _is_number(fact):
             raise ValueError(f"creation {key} is neither text nor a number")
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from voxkit.audio import read_audio
-from voxkit.cli.manifest import Entry
+from voxkit.cli.manifest import Entry, sole_writer
 
 Vox = Callable[..., Any]
 OUT = Path("out")
@@ -370,8 +370,30 @@ def test_a_file_that_was_edited_since_is_kept_and_not_overwritten(vox: Vox, line
     vox("batch", "lines.txt", "-o", "out")
     (OUT / "0001_one.wav").write_bytes(b"trimmed by hand")
     assert counts(vox) == (0, 1, 0, 0)
+    told = vox("batch", "lines.txt", "-o", "out").err
+    assert "Kept as somebody has changed them since: 0001_one.wav;" in told
     assert counts(vox, "--speed", "2") == (0, 0, 0, 1)
     assert (OUT / "0001_one.wav").read_bytes() == b"trimmed by hand"
+
+
+def test_an_empty_file_is_made_again(vox: Vox, lines: Any) -> None:
+    lines("One.", "Two.")
+    vox("batch", "lines.txt", "-o", "out")
+    whole = (OUT / "0001_one.wav").read_bytes()
+    (OUT / "0001_one.wav").write_bytes(b"")
+    assert counts(vox) == (1, 1, 0, 0)
+    assert (OUT / "0001_one.wav").read_bytes() == whole
+
+
+def test_two_batches_do_not_write_into_one_folder(vox: Vox, lines: Any) -> None:
+    lines("One.")
+    OUT.mkdir()
+    with sole_writer(OUT):
+        result = vox("batch", "lines.txt", "-o", "out")
+        assert vox("batch", "lines.txt", "-o", "out", "--dry-run").status == 0
+    assert (result.status, names()) == (1, [])
+    assert "Another batch is writing into out" in result.err
+    assert counts(vox) == (1, 0, 0, 0)
 
 
 def test_a_line_that_fails_later_still_knows_its_own_file(vox: Vox, lines: Any) -> None:
@@ -430,6 +452,46 @@ def test_a_foreign_manifest_is_not_overwritten(vox: Vox, lines: Any) -> None:
     assert result.status == 1
     assert "line 1, is not of a voxkit batch" in result.err
     assert (OUT / "manifest.jsonl").read_text() == '{"audio": "a.wav"}\n'
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"path": "../mine.wav"},
+        {"path": "/tmp/mine.wav"},
+        {"path": ".."},
+        {"path": None},
+        {"path": "a" * 300},
+        {"id": []},
+        {"id": "../mine"},
+        {"text": "\ud800"},
+        {"bytes": "6"},
+    ],
+)
+def test_a_manifest_that_no_batch_wrote_touches_nothing(
+    vox: Vox, lines: Any, change: dict[str, Any]
+) -> None:
+    lines("One.")
+    vox("batch", "lines.txt", "-o", "out")
+    Path("mine.wav").write_bytes(b"mine")
+    (entry,) = manifest()
+    row = json.dumps(entry | {"bytes": 4, "hash": "x"} | change) + "\n"
+    (OUT / "manifest.jsonl").write_text(row)
+    (OUT / "0001_one.wav").unlink()
+    result = vox("batch", "lines.txt", "-o", "out")
+    assert (result.status, result.err.count("\n")) == (1, 1)
+    assert "is not of a voxkit batch" in result.err
+    assert Path("mine.wav").read_bytes() == b"mine"
+    assert (OUT / "manifest.jsonl").read_text() == row
+
+
+@pytest.mark.parametrize("template", ["\udcff{index}", "{index:999999999999d}", "a\n{index}"])
+def test_names_that_no_file_should_have_are_refused(
+    vox: Vox, lines: Any, checkpoint: Any, template: str
+) -> None:
+    lines("One.")
+    result = vox("batch", "lines.txt", "-o", "out", "--name-template", template)
+    assert (result.status, checkpoint.loads, result.err.count("\n")) == (1, [], 1)
 
 
 def test_a_torn_last_line_of_the_manifest_is_forgiven(vox: Vox, lines: Any) -> None:

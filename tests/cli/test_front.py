@@ -99,6 +99,14 @@ def test_ctrl_c_before_a_command_has_begun_shows_no_traceback(
     assert (end.value.code, capsys.readouterr().err) == (130, "Error: Interrupted.\n")
 
 
+@pytest.mark.parametrize("how", ["twice", "and tear up an import"])
+def test_ctrl_c_at_a_bad_moment_is_still_ctrl_c(process: Start, tmp_path: Path, how: str) -> None:
+    before = set(tmp_path.iterdir())
+    status, out, err = ended(process(f'voxkit speak "Please interrupt me {how}. Now." -o a.wav'))
+    assert (status, out, err) == (130, "", "Error: Interrupted.\n")
+    assert set(tmp_path.iterdir()) == before
+
+
 def test_a_request_to_end_cleans_up(process: Start, tmp_path: Path) -> None:
     before = set(tmp_path.iterdir())
     status, out, err = ended(process('voxkit speak "Please terminate me. Now." -o a.wav'))
@@ -119,11 +127,31 @@ def test_a_reader_that_never_reads_is_no_error(process: Start) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is a Linux device")
-@pytest.mark.parametrize("words", ['speak "Hello." -o - -q', "voices list", "models list --json"])
+@pytest.mark.parametrize(
+    "words", ['speak "Hello." -o - -q', "voices list", "models list --json", "--version", "-h"]
+)
 def test_a_full_disk_is_one_sentence(process: Start, words: str) -> None:
     status, _, err = ended(process(f"voxkit {words} > /dev/full"))
     assert status == 1
     assert err == "Error: The disk is full: free some space and try again.\n"
+
+
+@pytest.mark.parametrize(
+    "words", ["voices list 1</dev/null", "speak Hi. -o - -q 1</dev/null", "speak -o a 0>/dev/null"]
+)
+def test_a_stream_of_the_wrong_kind_is_one_sentence(process: Start, words: str) -> None:
+    status, _, err = ended(process(f"voxkit {words}"))
+    assert (status, err) == (1, "Error: The operating system refuses: bad file descriptor.\n")
+
+
+def test_a_working_folder_that_is_gone_is_one_sentence(process: Start) -> None:
+    status, _, err = ended(process("mkdir g; cd g; rmdir ../g; voxkit speak Hi. -o a.wav"))
+    assert status == 1
+    assert err == "Error: The folder that you work in is gone: change to one that is there.\n"
+
+
+def test_a_text_that_can_be_no_file_name_is_spoken(vox: Vox) -> None:
+    assert vox("speak", "“Quite” — she said… " * 9, "-o", "a.wav", "-q").status == 0
 
 
 def test_closed_streams_are_no_bug(process: Start, tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_the_bundled_model_is_found_but_never_removed(
     (tmp_path / "config.json").write_text('{"family": "native"}')
     save_file({"weights": np.zeros(1, np.float32)}, tmp_path / "model.safetensors")
     bundled = checkpoint.ModelInfo("voxkit-en", "native", tmp_path, 7, True, "In the box")
-    monkeypatch.setattr(checkpoint, "available", lambda: (bundled,))
+    monkeypatch.setattr(checkpoint, "bundled", lambda: (bundled,))
     for command in ("pull", "path"):
         assert run(["models", command, "voxkit-en"]) == 0
         assert capsys.readouterr() == (f"{tmp_path}\n", "")

@@ -231,6 +231,24 @@ def test_a_line_of_a_batch_tells_how_to_say_it_alone(vox: Vox) -> None:
     assert Path(file).read_bytes() == Path("b.wav").read_bytes()
 
 
+def test_control_characters_in_a_description_do_not_spoil_the_record(vox: Vox) -> None:
+    vox("speak", "Hello.", "--instruct", "slowly\x07, \udcffand low", "-o", "a.wav")
+    assert verified(vox, "a.wav")["style"]["words"] == "slowly, and low"
+    assert vox("speak", "--replay", "a.wav", "-o", "b.wav", stdin=b"").status == 0
+
+
+@pytest.mark.parametrize("model", ["a" * 300, "~nobody-at-all/x", "a/b\0"])
+def test_a_record_may_name_a_model_that_can_be_no_path(
+    vox: Vox, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    vox("speak", "Hello.", "-o", "a.wav")
+    record = json.loads(voxkit.provenance.read_comment(Path("a.wav")) or "")
+    words = json.dumps(record | {"model": model})
+    monkeypatch.setattr("voxkit.provenance.read_comment", lambda path: words)
+    result = vox("speak", "--replay", "a.wav", "-o", "b.wav", stdin=b"")
+    assert (result.status, result.err.count("\n")) == (1, 1)
+
+
 def test_a_damaged_record_is_named(vox: Vox, monkeypatch: pytest.MonkeyPatch) -> None:
     vox("speak", "Hello.", "-o", "a.wav")
     whole = voxkit.provenance.read_comment(Path("a.wav")) or ""
@@ -245,6 +263,7 @@ def test_a_damaged_record_is_named(vox: Vox, monkeypatch: pytest.MonkeyPatch) ->
         ("format", 99),
         ("lexicon", {"a": "/QQ/"}),
         ("lexicon", {"a": 5}),
+        ("lexicon", {"": "x"}),
         ("voices", record["voices"] | {"bert": 5}),
         ("voices", record["voices"] | {"../../x": "y"}),
         ("options", record["options"] | {"seed": None}),

@@ -249,6 +249,28 @@ def test_a_voice_travels_by_export_and_import(vox: Vox, library: Path) -> None:
     assert (library / "anna-2-bert-1.safetensors").is_file()
 
 
+@pytest.mark.parametrize("name", ["", "x\ny", "\udcff", "../x"])
+def test_a_name_that_no_voice_can_have_is_one_sentence(vox: Vox, name: str) -> None:
+    vox("voices", "export", "anna", "-o", "a.safetensors")
+    one_sentence(vox("voices", "import", "a.safetensors", "--name", name), "cannot name a voice")
+
+
+def test_a_mix_may_be_written_over_several_lines(vox: Vox) -> None:
+    assert vox("voices", "mix", "anna(2) +\n bert", "--name", "both").status == 0
+    assert vox("voices", "export", "anna(2)+\nbert", "-o", "b.safetensors").status == 0
+    assert load_voice(Path("b.safetensors")).name == "anna(2)+bert"
+
+
+@pytest.mark.parametrize("words", ["\x01", "\udcff", "a" * 20_001])
+def test_a_description_that_no_voice_can_keep_is_refused_before_the_work(
+    vox: Vox, reference: Path, checkpoint: Any, words: str
+) -> None:
+    words = ("clone", str(reference), "--name", "new", "--i-have-rights", "--description", words)
+    result = vox(*words)
+    assert (result.status, checkpoint.loads) == (2, [])
+    assert "--description" in result.err
+
+
 def test_a_file_that_is_no_whole_voice_is_not_imported(vox: Vox, library: Path) -> None:
     vox("voices", "export", "anna", "-o", "a.safetensors")
     whole = Path("a.safetensors").read_bytes()

@@ -283,6 +283,12 @@ def test_nobody_waits_for_a_worker_that_died_at_its_start(
     assert time.monotonic() - began < 10.0  # and not two minutes
 
 
+def test_a_lock_that_can_be_none_is_no_wait(tmp_path: Path, line: socket.socket) -> None:
+    (tmp_path / "x.lock").mkdir()
+    with pytest.raises(warm.NoWorker, match="did not start"):
+        warm._wait(line, tmp_path / "x.sock", Started(1), [])  # type: ignore[arg-type]
+
+
 def test_a_caller_waits_for_the_worker_that_another_has_started(
     tmp_path: Path, line: socket.socket
 ) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -14,7 +15,7 @@ from typer.core import TyperGroup
 
 from voxkit import __version__
 from voxkit.cli import batch, bench, clone, convert, design, models, speak, styles, verify, voices
-from voxkit.cli.output import Output, close_quietly
+from voxkit.cli.output import Output, close_quietly, flush
 from voxkit.errors import VoxkitError
 
 if TYPE_CHECKING:
@@ -27,27 +28,67 @@ FULL_DISK = {errno.ENOSPC: "The disk is full", errno.EDQUOT: "Your disk quota is
 class Front(TyperGroup):
     """The top command.  What a user can put right becomes one sentence; bugs pass untouched."""
 
+    def make_context(self, *given: Any, **named: Any) -> Any:
+        """Read the flags; those that only tell something do so here."""
+        with _told():
+            return super().make_context(*given, **named)
+
     def invoke(self, ctx: Any) -> Any:
-        """Run the chosen command and turn foreseeable errors into a sentence and an exit code."""
+        """Run the chosen command."""
+        with _told():
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Turn foreseeable errors into a sentence and an exit code."""
+    try:
         try:
-            result = super().invoke(ctx)
-            sys.stdout.flush()
-        except VoxkitError as error:
-            Output().error(str(error))
-            raise typer.Exit(FAILED) from error
-        except KeyboardInterrupt as error:
-            Output().error("Interrupted.")
-            raise typer.Exit(INTERRUPTED) from error
-        except BrokenPipeError as error:
-            close_quietly()
-            raise typer.Exit(CLOSED_PIPE) from error
-        except OSError as error:
-            if error.errno not in FULL_DISK:
-                raise
-            where = f" ({error.filename})" if error.filename else ""
-            Output().error(f"{FULL_DISK[error.errno]}{where}: free some space and try again.")
-            raise typer.Exit(FAILED) from error
-        return result
+            yield
+        finally:
+            flush()
+    except VoxkitError as error:
+        Output().error(str(error))
+        raise typer.Exit(FAILED) from error
+    except KeyboardInterrupt as error:
+        Output().error("Interrupted.")
+        raise typer.Exit(INTERRUPTED) from error
+    except BrokenPipeError as error:
+        close_quietly()
+        raise typer.Exit(CLOSED_PIPE) from error
+    except OSError as error:
+        Output().error(_refusal(error))
+        raise typer.Exit(FAILED) from error
+    except Exception as error:
+        if signal.getsignal(signal.SIGINT) is not _still_ending:
+            raise
+        Output().error("Interrupted.")  # what was torn up complains, as an import does
+        raise typer.Exit(INTERRUPTED) from error
+
+
+def _refusal(error: OSError) -> str:
+    """Return the sentence for what the operating system would not do, foreseen by no command."""
+    where = f" ({_shortened(error.filename)})" if error.filename else ""
+    if error.errno in FULL_DISK:
+        return f"{FULL_DISK[error.errno]}{where}: free some space and try again."
+    if error.errno == errno.ENOENT and not _is_somewhere():
+        return "The folder that you work in is gone: change to one that is there."
+    reason = (error.strerror or str(error)).lower()
+    return f"The operating system refuses{where}: {reason}."
+
+
+def _shortened(name: object) -> str:
+    text = os.fsdecode(name) if isinstance(name, (str, bytes, os.PathLike)) else str(name)
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _is_somewhere() -> bool:
+    """Tell whether the working folder exists."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 class LazyTrain(TyperGroup):
@@ -131,13 +172,27 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def main() -> NoReturn:
-    """Run the command line of this process; a polite request to stop cleans up first."""
+    """Run the command line of this process; a request to stop cleans up first, and only once."""
     signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is to be ignored
+        signal.signal(signal.SIGINT, _interrupt)
     for name in ("stdout", "stderr"):  # closed by the caller: talk goes nowhere
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
-    sys.exit(run(sys.argv[1:]))
+    status = run(sys.argv[1:])
+    if signal.getsignal(signal.SIGINT) is _still_ending:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # which Python's own end leaves as it is
+    sys.exit(status)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     raise SystemExit(TERMINATED)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(signal.SIGINT, _still_ending)
+    raise KeyboardInterrupt
+
+
+def _still_ending(number: int, frame: FrameType | None) -> None:
+    """Hear Ctrl-C again while the first is being followed: cleaning up must not be torn up."""

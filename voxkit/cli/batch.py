@@ -23,6 +23,7 @@ from voxkit.cli.manifest import (
     plan,
     read_lines,
     rename,
+    sole_writer,
 )
 from voxkit.cli.order import LOADING, Order, told
 from voxkit.cli.output import Output
@@ -243,7 +244,7 @@ def batch(
     if wanted.doubt:
         out.warn(wanted.doubt)
     _check_folder(output, make=not dry_run)
-    manifest = Manifest(output)
+    Manifest(output)  # one that cannot be read is refused before anything is loaded
     engine = request.load(out, together=together)
     order = Order("", reading, options, style, sample_rate).for_a_file(engine, request)
     with out.bar("Hearing the voice", None):
@@ -265,12 +266,14 @@ def batch(
     hashes = {
         line.id: content_hash(line, facts | _named(line.text, reading, find)) for line in lines
     }
-    todo = plan(lines, names, hashes, manifest, force=force)
     if dry_run:
-        _show_plan(out, todo)
+        _show_plan(out, plan(lines, names, hashes, Manifest(output), force=force))
         return
     studio = Studio(engine, wanted.voice, find, order, provenance, request, output, extension)
-    _run(out, studio, todo, manifest, workers=jobs, together=together)
+    with sole_writer(output):
+        manifest = Manifest(output)
+        todo = plan(lines, names, hashes, manifest, force=force)
+        _run(out, studio, todo, manifest, workers=jobs, together=together)
 
 
 def _asked(request: Request, name: str) -> bool:
@@ -358,6 +361,7 @@ def _run(
         bar.at(spoken, f"{len(made)} of {len(to_make)} lines")
 
     rename(jobs, manifest)
+    _tell_edited(out, jobs, manifest)
     try:
         with out.bar(f"0 of {len(to_make)} lines", total) as bar:
             names = {job.name for job in jobs}
@@ -390,6 +394,19 @@ def _run(
         out.json(report | {"failures": told})
     if failures:
         raise typer.Exit(1)
+
+
+def _tell_edited(out: Output, jobs: Sequence[Job], manifest: Manifest) -> None:
+    """Name files that are kept though they are no longer as the batch wrote them."""
+    folder = manifest.path.parent
+    kept = [job for job in jobs if job.action in ("keep", "rename")]
+    edited = [job.name for job in kept if not manifest.entries[job.line.id].untouched(folder)]
+    if edited:
+        more = f" and {len(edited) - 3} more" if len(edited) > 3 else ""
+        out.warn(
+            f"Kept as somebody has changed them since: {', '.join(edited[:3])}{more}; "
+            "--force makes all anew."
+        )
 
 
 def _summary(report: dict[str, object]) -> str:

@@ -74,6 +74,7 @@ def clone(
 
     out = Output(quiet, json)
     path = free_path(name, force=force)
+    _check_description(description or "")
     words = [checked_transcript(t) for t in text or ()]
     if words and len(words) != len(recordings):
         raise typer.BadParameter(
@@ -266,6 +267,16 @@ def _consent_of(file: Path) -> str:
     if not clean.strip():
         raise VoiceError(f"The consent {file} holds no words that can be read: give another file.")
     return f"{record}\n{clean}"
+
+
+def _check_description(text: str) -> None:
+    """Refuse as wrong usage what could not be kept with a voice."""
+    from voxkit.voice import check_text
+
+    try:
+        check_text("description", text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--description") from None
 
 
 def _start_of(file: Path) -> bytes:

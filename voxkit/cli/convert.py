@@ -51,7 +51,8 @@ def convert(
 
     It streams, in memory that does not grow with the recording, and lasts exactly as long.
     """
-    from voxkit.provenance import digest, printable
+    from voxkit.provenance import digest
+    from voxkit.typography import printable
 
     out = Output(quiet, json)
     if json and output == "-":

@@ -284,7 +284,11 @@ CompatFlag = Annotated[
 ThreadsFlag = Annotated[
     int | None,
     typer.Option(
-        "--threads", min=1, help="CPU threads; all cores if not given.", rich_help_panel=_MODEL
+        "--threads",
+        min=1,
+        max=1024,
+        help="CPU threads; all cores if not given.",
+        rich_help_panel=_MODEL,
     ),
 ]
 

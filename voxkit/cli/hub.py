@@ -34,7 +34,7 @@ def _bundled(name: str) -> Path | None:
     """Return the folder of a model that comes with voxkit, or None."""
     from voxkit import checkpoint
 
-    return next((m.path for m in checkpoint.available() if m.bundled and m.name == name), None)
+    return next((m.path for m in checkpoint.bundled() if m.name == name), None)
 
 
 NameArgument = Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import hashlib
@@ -11,7 +12,7 @@ import re
 import string
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,13 +80,13 @@ def file_names(lines: Sequence[Line], template: str, extension: str) -> dict[str
         fields = {"index": line.index, "id": line.id, "slug": line.slug, "seed": line.seed}
         try:
             stem = string.Formatter().vformat(template, (), fields)
-        except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
+        except (LookupError, ValueError, AttributeError, TypeError, MemoryError) as error:
             raise OutputError(
                 f"The name template {template!r} cannot be used ({error}): "
                 f"its fields are {', '.join(f'{{{f}}}' for f in fields)}."
             ) from None
         name = f"{stem}.{extension}"
-        if not stem.strip(". ") or re.search(r"[/\\\0]", name) or len(name.encode()) > 200:
+        if not stem.strip(". ") or not is_plain_name(name):
             raise OutputError(
                 f"The name template {template!r} gives {name[:60]!r}: use a plain, short file name."
             )
@@ -97,6 +98,12 @@ def file_names(lines: Sequence[Line], template: str, extension: str) -> dict[str
             )
         names[line.id] = name
     return names
+
+
+def is_plain_name(name: str) -> bool:
+    """Tell whether a name is of a file in the folder itself, short and without odd characters."""
+    plain = name.isprintable() and not re.search(r"[/\\]", name) and name not in ("", ".", "..")
+    return plain and len(name.encode()) <= 200
 
 
 # ---- the file ---------------------------------------------------------------------------------
@@ -118,14 +125,51 @@ class Entry:
     unsaid: tuple[str, ...] = ()
     error: str | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what no batch writes: no file elsewhere is touched.  Raises `ValueError`."""
+        texts = (self.id, self.text, self.voice, self.status, self.hash, self.path, *self.unsaid)
+        if not all(isinstance(text, str) for text in texts) or not is_plain_name(self.path):
+            raise ValueError("an entry that is none")
+        if not is_plain_name(self.id) or not isinstance(self.bytes, int | None):
+            raise ValueError("an entry that is none")
+
     def untouched(self, folder: Path) -> bool:
-        """Whether its file is there as the batch wrote it, so that it may be replaced."""
+        """Whether its file is there as the batch wrote it, so that it may be replaced.
+
+        An empty one is nobody's work: a disk without room leaves such.
+        """
         file = folder / self.path
-        return file.is_file() and file.stat().st_size == self.bytes
+        return file.is_file() and file.stat().st_size in (self.bytes, 0)
 
     def moving(self, folder: Path) -> Path:
         """Return where its file is while it changes names, and after a kill in between."""
         return folder / f".voxkit-{self.id}{Path(self.path).suffix}"
+
+
+@contextlib.contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Keep other batches out of a folder.  Raises `OutputError` while another is at work there.
+
+    Where the system or its disk knows no such locks, nobody is kept out.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with contextlib.ExitStack() as held:
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+            held.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OutputError(
+                f"Another batch is writing into {folder}: wait for its end or use another folder."
+            ) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EBADF):
+                raise output_error(folder / NAME, error) from None
+        yield
 
 
 class Manifest:
@@ -150,7 +194,8 @@ class Manifest:
             try:
                 data = json.loads(row)
                 entry = Entry(**{**data, "unsaid": tuple(data.get("unsaid", ()))})
-            except (ValueError, TypeError, AttributeError):
+                _row(entry)  # which half a character would not let
+            except (ValueError, TypeError, AttributeError, RecursionError):
                 if number == len(rows):  # no newline after it: its writing was cut short
                     return
                 raise VoxkitError(
@@ -236,11 +281,16 @@ def plan(
 
 def _kept(line: Line, hash: str, manifest: Manifest) -> Entry | None:
     """Return the entry of a line that need not be spoken again."""
-    folder, entry = manifest.path.parent, manifest.entries.get(line.id)
+    entry = manifest.entries.get(line.id)
     if entry is None or entry.hash != hash or entry.status == "failed":
         return None
-    there = (folder / entry.path).is_file() or entry.moving(folder).is_file()
+    folder = manifest.path.parent
+    there = any(map(_holds_something, (folder / entry.path, entry.moving(folder))))
     return entry if there else None
+
+
+def _holds_something(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size > 0
 
 
 def rename(jobs: Sequence[Job], manifest: Manifest) -> None:

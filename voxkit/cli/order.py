@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from voxkit.cli.output import Output
 from voxkit.cli.request import Reading, Request, named_voices
 from voxkit.cli.voices import Wanted, wanted_voice
 from voxkit.errors import ModelError, TextError, VoiceError
+from voxkit.files import at_home
 from voxkit.markup import is_library_name
 from voxkit.options import WHOLE, Options
 from voxkit.style import Style
@@ -188,7 +190,7 @@ def _may_load(model: str) -> bool:
 
     if model == flags.DEFAULT_MODEL:
         return True
-    if Path(model).expanduser().is_dir():
+    if os.path.isdir(at_home(model)):
         return False
     if model.lower() in (known.name for known in hub.known()):
         return True

@@ -141,6 +141,15 @@ def binary_stdout() -> IO[bytes]:
     return sys.stdout.buffer
 
 
+def flush() -> None:
+    """Let all that was printed go out.  Raises `OSError`, once: after it stdout is given up."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        close_quietly()
+        raise
+
+
 def close_quietly() -> None:
     """Give up a stdout whose reader has gone, so that nothing more can fail on it."""
     with open(os.devnull, "wb") as nowhere:

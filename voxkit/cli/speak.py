@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import secrets
 import shlex
 import sys
@@ -20,7 +21,7 @@ from voxkit.cli.output import Bar, Output
 from voxkit.cli.play import starts_late
 from voxkit.cli.request import Request, finder, style_report, taking, tell_style, unheard
 from voxkit.cli.sound_out import Sink, heard_s, wanted_target
-from voxkit.cli.text_in import check_early, is_file, wanted_text
+from voxkit.cli.text_in import check_early, wanted_text
 from voxkit.cli.text_live import ArrivingText, from_pipe
 from voxkit.errors import TextError
 from voxkit.instruct import render
@@ -117,7 +118,7 @@ def speak(
         raise typer.Exit(2)
     else:
         options = request.options(secrets.randbits(32) if seed is None else seed)
-        if text and text[0] == said and is_file(said):
+        if text and text[0] == said and os.path.isfile(said):
             out.warn(f"These are the words {said!r}, not the file: -i {said} reads the file.")
         order = Order(said, request.reading(), options, request.wanted_style(), sample_rate)
         wanted = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import typer
 
 from voxkit.errors import TextError
+from voxkit.files import at_home
 from voxkit.markup import Piece
 
 _MOST_BYTES = 2**24  # of text; at fifteen characters a second, two weeks of speech
@@ -52,11 +54,6 @@ def _read(path: Path) -> bytes:
         raise TextError(f"{path} cannot be read ({reason}): give a text file.") from None
 
 
-def is_file(text: str) -> bool:
-    """Tell whether a text is the name of a file."""
-    return len(text) < 200 and "\0" not in text and Path(text).is_file()
-
-
 def _checked_argument(text: str) -> str:
     try:
         text.encode()
@@ -77,8 +74,8 @@ def check_early(model: str, pieces: Sequence[Piece]) -> None:
     from voxkit.spec import PhoneTextSpec
     from voxkit.text import prepare
 
-    folder = next((m.path for m in checkpoint.available() if m.name == model), Path(model))
-    if not (folder / "config.json").is_file():
+    folder = next((m.path for m in checkpoint.bundled() if m.name == model), at_home(model))
+    if not os.path.isfile(folder / "config.json"):
         return  # loading it will say what is wrong
     reads = read_spec(folder / "config.json").text
     if isinstance(reads, PhoneTextSpec):

@@ -22,7 +22,8 @@ def verify(
 
     The record is what the file says of itself; `voxkit speak --replay FILE` proves it.
     """
-    from voxkit.provenance import SYNTHETIC, printable, read_told
+    from voxkit.provenance import SYNTHETIC, read_told
+    from voxkit.typography import printable
 
     out, record = Output(as_json=json), read_told(file)
     if isinstance(record, str):  # a sentence in place of a record

@@ -238,12 +238,12 @@ def import_(
     force: flags.ForceFlag = False,
 ) -> None:
     """Take a voice file into your library, checked from end to end."""
-    from voxkit.library import add_voice
+    from voxkit.library import add_voice, free_path
     from voxkit.voice import load_voice
 
     voice = load_voice(file)
-    voice = dataclasses.replace(voice, name=name if name is not None else _file_name(voice.name))
-    path = add_voice(voice, force=force)
+    path = free_path(_file_name(voice.name) if name is None else name, force=force)
+    add_voice(dataclasses.replace(voice, name=path.stem), force=force)
     Output().note(f'Voice {path.stem!r} is ready: voxkit speak "Hello." -v {path.stem}')
 
 

@@ -223,7 +223,7 @@ def _held(place: Path) -> bool:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except FileNotFoundError:  # it did not come so far
+    except OSError:  # it did not come so far, or never can
         return False
     return False
 
@@ -255,7 +255,7 @@ def meeting_place(words: Sequence[str]) -> Path:
     for name in _FOLDERS:
         parts.append(os.path.abspath(os.environ[name]) if os.environ.get(name) else "")
     parts.append(os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
-    if "--model" in loads and (model := Path(loads[loads.index("--model") + 1])).is_dir():
+    if "--model" in loads and os.path.isdir(model := Path(loads[loads.index("--model") + 1])):
         parts += [str(model.resolve()), str(_newest(model))]
     name = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     place = folder / f"{name}.sock"

@@ -10,6 +10,7 @@ from torch import nn
 from voxkit import checkpoint
 from voxkit.errors import TrainingError
 from voxkit.families import read_spec
+from voxkit.files import at_home
 from voxkit.spec import ModelSpec
 
 KEPT = {"tokenizer": "encoder.", "speaker": "encoder."}  # what a model holds of these networks
@@ -17,7 +18,7 @@ KEPT = {"tokenizer": "encoder.", "speaker": "encoder."}  # what a model holds of
 
 def find_model(model: str) -> Path:
     """Return the folder of a native model, given that folder or a name.  Raises `TrainingError`."""
-    folder = Path(model).expanduser()
+    folder = at_home(model)
     if not folder.is_dir():
         known = {info.name: info.path for info in checkpoint.available()}
         if model not in known:
