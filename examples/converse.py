@@ -30,4 +30,4 @@ with engine.stream(writer(), voice, voxkit.Options(seed=7)) as speech:
         if seconds > 4.0:  # somebody interrupts
             break
     print(f"said until then: {speech.spoken_text()}")
-voxkit.write_audio(path, voxkit.Audio(np.concatenate(pieces), engine.sample_rate))
+voxkit.write_audio(path, voxkit.Audio(np.concatenate(pieces), engine.sample_rate), force=True)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +66,25 @@ def test_without_the_detector_one_sentence_says_what_to_install(
     with pytest.raises(AudioError, match='pip install "silero-vad'):
         find_phrases(Audio(np.zeros(16_000, np.float32), 16_000))
     activity._session.cache_clear()
+
+
+def test_onnxruntime_is_told_to_send_nothing_before_it_is_imported() -> None:
+    code = (
+        "import os, sys\n"
+        "class Told(dict):\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'onnxruntime':\n"
+        "            print(os.environ.get('ORT_DISABLE_TELEMETRY'))\n"
+        "sys.meta_path.insert(0, Told())\n"
+        "import numpy as np\n"
+        "from voxkit.activity import find_phrases\n"
+        "from voxkit.audio import Audio\n"
+        "find_phrases(Audio(np.zeros(16_000, np.float32), 16_000))\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, check=True, env=environment)
+    assert done.stdout.split() == [b"1"]
 
 
 def test_the_package_that_loads_torch_is_not_imported() -> None:

@@ -79,9 +79,13 @@ def test_what_is_made_louder_never_clips() -> None:
     assert len(np.unique(made[np.abs(loud) < 0.5])) == (np.abs(loud) < 0.5).sum()  # no flat top
 
 
-def test_without_a_change_of_loudness_samples_stay_as_they_are() -> None:
-    samples = np.array([-1.5, -0.9, 0.0, 0.5, 1.2], np.float32)
-    assert (of().level(samples) == np.clip(samples, -1, 1)).all()
+def test_without_a_change_of_loudness_only_what_is_near_full_scale_is_bent() -> None:
+    samples = np.array([-1.5, -0.9, -0.8, 0.0, 0.5, 1.2], np.float32)
+    made = of().level(samples)
+    assert (made[2:5] == samples[2:5]).all()
+    assert (np.abs(made[[0, 1, 5]]) > 0.8).all()
+    assert (np.diff(made) > 0).all()
+    assert np.abs(made).max() < 1.0
 
 
 def test_a_pause_that_is_written_is_kept_to_the_sample_in_any_style() -> None:

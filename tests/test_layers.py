@@ -18,7 +18,7 @@ FILES = sorted((ROOT / "voxkit").rglob("*.py"))
 # each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("files",),
+    ("files", "onnx"),
     ("spec", "options", "style", "catalogue", "precision"),
     ("cosyvoice_spec", "prosody", "conversion", "download"),
     ("families", "hub", "lookalikes"),

@@ -431,3 +431,29 @@ def test_the_table_of_what_is_honoured_speaks_of_every_family() -> None:
     listed = " ".join(row.markup for row in HONOURED)
     for tag in ("[pause:", "[rate:", "[pitch:", "[volume:", "[voice:", "<strong>", "<laughter>"):
         assert tag in listed
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[rate:5]hi[/rate] there", "write it as in [rate:1.2], between 0.25 and 4"),
+        ("[pitch:+13]hi[/pitch]", "write it as in [pitch:+2], between -12 and 12"),
+        ("[volume:60]hi[/volume]", "write it as in [volume:-3], between -24 and 12"),
+    ],
+)
+def test_a_tag_out_of_its_limits_names_them_once(text: str, reason: str) -> None:
+    pieces = parse(text)
+    assert [p.reason for p in pieces if isinstance(p, Unknown)] == [reason]
+    assert all(p.manner == PLAIN for p in pieces if isinstance(p, Spoken))
+
+
+def test_a_tag_out_of_its_limits_leaves_those_around_it() -> None:
+    pieces = parse("[rate:0.5]a[rate:9]b[/rate]c[/rate]d")
+    rates = [(p.text, p.manner.rate) for p in pieces if isinstance(p, Spoken)]
+    assert rates == [("a", 0.5), ("b", 0.5), ("c", 0.5), ("d", 1.0)]
+
+
+@pytest.mark.parametrize("text", ['<prosody rate="slow">a</prosody>', "<p>a</p>", "a <break/>"])
+def test_ssml_without_its_flag_is_called_so(text: str) -> None:
+    reasons = {p.reason for p in parse(text) if isinstance(p, Unknown)}
+    assert reasons == {"it is SSML, which --ssml reads; write \\< for a sign that is text"}

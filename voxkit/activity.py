@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from voxkit import onnx
 from voxkit.audio import Audio
 from voxkit.errors import AudioError
 
@@ -75,8 +76,6 @@ def _loud(samples: np.ndarray) -> np.ndarray:
 @lru_cache(maxsize=1)
 def _session() -> Any:
     """Open the network; the package itself is not imported, since it loads torch."""
-    import onnxruntime
-
     found = importlib.util.find_spec("silero_vad")
     file = (
         Path(found.origin).parent / "data" / "silero_vad.onnx" if found and found.origin else None
@@ -85,7 +84,4 @@ def _session() -> Any:
         raise AudioError(
             'Finding speech needs the package silero-vad: pip install "silero-vad>=5.1".'
         )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    return onnx.session(file)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from voxkit import onnx
 from voxkit.cosyvoice_spec import BpeTextSpec, OnnxSpeakerSpec, OnnxTokenizerSpec
 from voxkit.errors import ModelError
 from voxkit.modules.spectral import kaldi_fbank, whisper_log_mel
@@ -206,18 +207,10 @@ class OnnxSpeaker:
 
 def _session(file: Path, *, inputs: int) -> Any:
     """Open an ONNX file on CPU with one thread, which is fastest for these (one clip a voice)."""
-    import onnxruntime
-
     if not file.is_file():
         raise ModelError(f"{file} is missing: get the model again.")
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3  # errors alone: warnings about unused weights are not for users
     try:
-        session = onnxruntime.InferenceSession(
-            str(file), options, providers=["CPUExecutionProvider"]
-        )
+        session = onnx.session(file)
     except Exception as error:  # onnxruntime's errors share no narrower base
         raise ModelError(
             f"{file} cannot be opened as an ONNX model: delete it and get the model again."

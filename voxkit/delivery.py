@@ -27,9 +27,7 @@ class Delivery:
     instruction: str | None  # in the words that the model was trained on
 
     def level(self, samples: np.ndarray) -> np.ndarray:
-        """Bring samples (s,) to their loudness, in [-1, 1]; what is made louder never clips."""
-        if self.gain == 1.0:
-            return np.clip(samples, -1.0, 1.0)
+        """Bring samples (s,) to their loudness, within (-1, 1): they are bent and never clipped."""
         samples = samples * np.float32(self.gain)
         over = np.maximum(np.abs(samples) - np.float32(_KNEE), 0)
         bent = np.float32(_KNEE) + np.float32(1 - _KNEE) * np.tanh(over / np.float32(1 - _KNEE))

@@ -181,7 +181,6 @@ class Rendering:
 
 def understand(description: str) -> Style:
     """Read a description of how to speak.  Never fails: what means nothing ends up in `ignored`."""
-    description = "".join(c for c in description if not is_control(c))
     claims, ignored = phrases.read(description)
     values: dict[str, Any] = {}
     winner: dict[str, int] = {}
@@ -195,7 +194,7 @@ def understand(description: str) -> Style:
     exact = tuple(sorted(name for name, i in winner.items() if claims[i].exact))
     return Style(
         **values,
-        words=description.strip(),
+        words="".join(c for c in description if not is_control(c)).strip(),
         understood=understood,
         ignored=tuple(phrase for _, phrase in ignored),
         said=tuple(sorted(values)),

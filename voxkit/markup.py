@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 from voxkit.errors import TextError
 from voxkit.pronunciation import Pronunciation, read_pronunciation, word_pattern
-from voxkit.style import LIMITS, Manner
+from voxkit.style import LIMITS, PLAIN, Manner
 
 # The sounds that CosyVoice 2 and 3 have tokens for; native models are silent there.
 EVENTS = (
@@ -131,6 +131,7 @@ _EXAMPLES |= {"rate": "1.2", "pitch": "+2", "volume": "-3", "voice": "ann"}
 # Longest first, so that no name hides another that goes on.
 _NAMES = "|".join(sorted((*EVENTS, *_ALIASES, *_EXAMPLES), key=len, reverse=True))
 _ELEMENTS = "break|prosody|emphasis|say-as|sub|phoneme|voice|speak|strong|laughter"
+_SSML = frozenset("speak p s break prosody emphasis say-as sub phoneme voice".split())
 # What ordinary text does not hold: a known name and what belongs to a tag.  The ends of the last
 # two are such that a text which arrives in pieces is read alike wherever it is cut.
 _NEARLY = rf"""\[(?i:
@@ -232,7 +233,7 @@ class _Inline:
             elif match["nearly"]:
                 self._unknown(match, f"write it as in {_example(match['nearly'])}")
             elif match["loose"]:
-                self._unknown(match, "voxkit knows no such tag; write \\< for a sign that is text")
+                self._unknown(match, _no_tag(match.group()))
             elif match["control"]:
                 self._unknown(match, "such marks are for models, not for texts")
             elif match["element"]:
@@ -331,7 +332,11 @@ class _Inline:
         read = {"rate": rate, "pitch": pitch_st, "volume": energy_db, "voice": _voice}[name]
         number = read(value or "")
         if number is None:
-            self._unknown(match, f"write it as in [{name}:{_EXAMPLES[name]}]")
+            low_high = LIMITS.get(_SCOPED[name])
+            within = f", between {low_high[0]:g} and {low_high[1]:g}" if low_high else ""
+            self._unknown(match, f"write it as in [{name}:{_EXAMPLES[name]}]{within}")
+            if name != "voice":  # what closes it is no second mistake
+                values.append(values[-1] if values else getattr(PLAIN, _SCOPED[name]))
             return
         self._flush(match.start())
         if name == "voice":  # a new speaker takes over from the last, as in a dialogue
@@ -344,7 +349,7 @@ class _Inline:
             f"<{match['element']}>",
             f"</{match['element']}>",
         ):
-            self._unknown(match, "voxkit knows no such tag; write \\< for a sign that is text")
+            self._unknown(match, _no_tag(match.group()))
             return
         field, value = _SPANS[name]
         values = self.scopes.setdefault(field, [])
@@ -366,6 +371,14 @@ def _example(near: str) -> str:
     if near.startswith("[/"):
         return f"[/{known}]"
     return f"[{known}:{_EXAMPLES[known]}]" if known in _EXAMPLES else f"[{known}]"
+
+
+def _no_tag(element: str) -> str:
+    """Say why something in pointed brackets has no effect."""
+    name = re.match(r"</?([\w-]+)", element)
+    if name and name[1].lower() in _SSML:
+        return "it is SSML, which --ssml reads; write \\< for a sign that is text"
+    return "voxkit knows no such tag; write \\< for a sign that is text"
 
 
 def duration_ms(text: str) -> float | None:

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -86,9 +86,20 @@ def preset_folder() -> Path:
         ) from None
 
 
-def style_presets() -> tuple[StylePreset, ...]:
-    """Read every style, by name.  Raises `VoxkitError` naming the file and key of a bad one."""
-    return tuple(_style(path, own) for path, own in _files("styles").values())
+def style_presets(tell: Callable[[str], None] | None = None) -> tuple[StylePreset, ...]:
+    """Read every style, by name.
+
+    Raises `VoxkitError` naming the file and key of a bad one, or calls `tell` with that.
+    """
+    found = []
+    for path, own in _files("styles").values():
+        try:
+            found.append(_style(path, own))
+        except VoxkitError as error:
+            if tell is None:
+                raise
+            tell(str(error))
+    return tuple(found)
 
 
 def style_preset(name: str) -> StylePreset:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 from typing import Any, Protocol
 
+from voxkit import onnx
 from voxkit.audio import Audio
 from voxkit.errors import ModelError
 
@@ -37,6 +38,7 @@ class OnnxRecogniser:
             ) from error
 
     def _model(self) -> Any:
+        onnx.keep_to_ourselves()
         import onnx_asr
 
         return onnx_asr.load_model(_MODEL, providers=["CPUExecutionProvider"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import tiny
 import tiny_cosyvoice
 import torch
 
+import voxkit
 from voxkit import checkpoint, library, measuring, random_model
 from voxkit.cli.app import run
+from voxkit.cli.warm import python_of
 from voxkit.engine import Engine
 from voxkit.modules import linears
 from voxkit.options import Options
@@ -187,3 +190,12 @@ def test_ceilings_are_positive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     found = measuring.ceilings("cpu")
     assert min(found.read_gb_s, found.fp32_gflop_s, found.bf16_gflop_s) > 0
+
+
+def test_another_process_takes_no_module_from_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "inspect.py").write_text("raise SystemExit('taken for the library')")
+    monkeypatch.chdir(tmp_path)
+    done = subprocess.run([*python_of("voxkit"), "--version"], capture_output=True, check=True)
+    assert done.stdout.decode() == f"voxkit {voxkit.__version__}\n"

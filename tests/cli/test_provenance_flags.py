@@ -196,6 +196,13 @@ def test_a_cloned_voice_is_given_again(vox: Vox, reference: Path) -> None:
     assert Path("a.wav").read_bytes() == Path("b.wav").read_bytes()
 
 
+def test_verify_tells_that_a_replay_needs_the_recording(vox: Vox, reference: Path) -> None:
+    vox("speak", "Hello.", "-o", "a.wav", "--ref-audio", str(reference))
+    vox("speak", "Hello.", "-o", "b.wav")
+    assert "--ref-audio RECORDING [--ref-text WORDS]" in vox("verify", "a.wav").out
+    assert "--ref-audio" not in vox("verify", "b.wav").out
+
+
 @pytest.mark.parametrize(
     "flags",
     [("--seed", "1"), ("--speed", "2"), ("--instruct", "sad"), ("--ssml",), ("--top-k", "3")],

@@ -189,6 +189,7 @@ def test_the_sample_rate_may_be_chosen(vox: Vox) -> None:
 def test_the_reported_rate_is_that_of_the_file(vox: Vox) -> None:
     result = vox("speak", "Hello.", "-o", "a.opus", "--sample-rate", "44100", "--json")
     assert json.loads(result.out)["sample_rate"] == read_audio(Path("a.opus")).sample_rate == 48_000
+    assert "cannot have 44100 Hz: it gets 48000 Hz" in result.err
 
 
 def test_a_file_is_replaced_only_with_force(vox: Vox, checkpoint: Any) -> None:

@@ -73,6 +73,17 @@ def test_the_list_shows_every_style() -> None:
     assert [row["name"] for row in _json("styles", "list")] == [p.name for p in style_presets()]
 
 
+def test_a_bad_file_of_the_users_is_told_and_hides_no_other(tmp_path: Path) -> None:
+    whole = [preset.name for preset in style_presets()]
+    folder = tmp_path / "presets" / "styles"
+    folder.mkdir(parents=True)
+    (folder / "broken.toml").write_text("name = ")
+    result = _run("styles", "list")
+    assert [line.split("\t")[0] for line in result.stdout.splitlines()] == whole
+    assert result.exit_code == 0
+    assert "broken.toml is not valid TOML" in result.stderr
+
+
 def test_one_style_is_shown_with_its_numbers_and_its_file() -> None:
     out = _run("styles", "show", "slow").stdout
     assert "rate ×0.80" in out

@@ -28,6 +28,7 @@ from voxkit.cli.manifest import (
 from voxkit.cli.order import LOADING, Order, told
 from voxkit.cli.output import Output
 from voxkit.cli.request import Reading, Request, finder, named_voices, taking, tell_style, unheard
+from voxkit.cli.sound_out import tell_rate
 from voxkit.cli.speak import perform
 from voxkit.cli.text_in import wanted_text
 from voxkit.errors import Interrupted, OutputError, TextError, VoxkitError
@@ -232,6 +233,8 @@ def batch(
     Each line has a seed of its own, made from --seed and its words, which manifest.jsonl tells:
     with it, `speak --seed` says the same line the same way.
     """
+    from voxkit.audio import FORMATS
+
     out = Output(request.quiet, request.json)
     options, reading, style = request.options(seed), request.reading(), request.wanted_style()
     text = wanted_text(["-"], None) if lines_file == "-" else wanted_text(None, Path(lines_file))
@@ -246,6 +249,8 @@ def batch(
     _check_folder(output, make=not dry_run)
     Manifest(output)  # one that cannot be read is refused before anything is loaded
     engine = request.load(out, together=together)
+    if sample_rate is not None:
+        tell_rate(out, sample_rate, FORMATS[extension].legal_rate(sample_rate))
     order = Order("", reading, options, style, sample_rate).for_a_file(engine, request)
     with out.bar("Hearing the voice", None):
         wanted = wanted.on(engine)

@@ -13,6 +13,7 @@ import typer
 
 from voxkit.cli import flags
 from voxkit.cli.output import Output
+from voxkit.cli.warm import python_of
 from voxkit.errors import ModelError
 from voxkit.precision import Dtype
 
@@ -118,7 +119,7 @@ def _cold(asked: list[str]) -> dict[str, float]:
     words = ["speak", SENTENCE, "-o", "-", "--raw", "--quiet", "--seed", "0", *asked]
     began = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "voxkit", *words],
+        [*python_of("voxkit"), *words],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         bufsize=0,

@@ -15,7 +15,7 @@ from voxkit.cli import flags
 from voxkit.cli.clone import warn_of_end
 from voxkit.cli.hub import load_model
 from voxkit.cli.output import Output
-from voxkit.cli.sound_out import wanted_target
+from voxkit.cli.sound_out import tell_rate, wanted_target
 from voxkit.cli.speak import perform
 from voxkit.cli.voices import wanted_voice
 from voxkit.options import Options
@@ -69,6 +69,7 @@ def convert(
     engine = load_model(
         out, model, device=str(device), threads=threads, offline=offline, compat=compat
     )
+    tell_rate(out, sample_rate, target.rate(engine.sample_rate))
     with out.bar("Hearing the voice", None):
         speaker = wanted.on(engine).voice
     assert speaker is not None  # Wanted.on always finds or makes one

@@ -59,7 +59,7 @@ def complete_style(incomplete: str) -> list[str]:
     """Offer the names of all styles to the shell."""
     from voxkit.presets import style_presets
 
-    return [p.name for p in style_presets() if p.name.startswith(incomplete)]
+    return [p.name for p in style_presets(lambda _: None) if p.name.startswith(incomplete)]
 
 
 _SOUND, _VOICE, _MODEL, _TALK = "Output", "Voice and style", "Model", "Reporting"

@@ -175,7 +175,7 @@ class Replay:
             if digest(voice if name == self.made.voice else find(name)) != known:
                 raise VoiceError(
                     f"The voice {name!r} is not the one that speaks in {self.path}: "
-                    "it has changed since."
+                    "it has changed since, or was heard with another --ref-text."
                 )
         if self.made.voxkit != __version__:
             out.warn(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from voxkit.cli import flags
-from voxkit.cli.output import binary_stdout
+from voxkit.cli.output import Output, binary_stdout
 from voxkit.cli.play import Play, find_player, make_roomy, not_taken, playing, starts_late
 from voxkit.errors import OutputError
 
@@ -66,6 +66,12 @@ class Target:
             if self.player is not None:
                 sinks.append(stack.enter_context(_aloud(self.player, model_rate)))
             yield sinks
+
+
+def tell_rate(out: Output, wanted: int | None, rate: int) -> None:
+    """Say so if the sample rate that was asked for is not the one of the result."""
+    if wanted is not None and wanted != rate:
+        out.warn(f"This format cannot have {wanted} Hz: it gets {rate} Hz.")
 
 
 def wanted_target(

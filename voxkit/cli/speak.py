@@ -20,7 +20,7 @@ from voxkit.cli.order import Order, replay_of, told
 from voxkit.cli.output import Bar, Output
 from voxkit.cli.play import starts_late
 from voxkit.cli.request import Request, finder, style_report, taking, tell_style, unheard
-from voxkit.cli.sound_out import Sink, heard_s, wanted_target
+from voxkit.cli.sound_out import Sink, heard_s, tell_rate, wanted_target
 from voxkit.cli.text_in import check_early, wanted_text
 from voxkit.cli.text_live import ArrivingText, from_pipe
 from voxkit.errors import TextError
@@ -143,6 +143,7 @@ def speak(
     source = words if isinstance(words, Script) else Marked(words, order.reading.lexicon)
     speech = engine.stream(source, speaker, order.options, style=order.style, voices=find)
     comment = told(order, engine, speaker, find, provenance, request=request)
+    tell_rate(out, order.sample_rate, target.rate(engine.sample_rate))
     total = len(order.text) / _CHARACTERS_A_SECOND / order.options.speed or None
     with out.bar("Speaking", total) as bar:
         told_of = len(words.unsaid) if isinstance(words, Script) else 0

@@ -33,7 +33,8 @@ def _group() -> None:
 @app.command("list")
 def list_styles(json: flags.JsonFlag = False) -> None:
     """List the styles for --style, your own and voxkit's."""
-    out, found = Output(as_json=json), style_presets()
+    out = Output(as_json=json)
+    found = style_presets(out.warn)
     if json:
         out.json([_preset(preset) for preset in found])
         return

@@ -9,6 +9,7 @@ import typer
 
 from voxkit.cli import flags
 from voxkit.cli.output import Output
+from voxkit.errors import VoiceError
 from voxkit.style import tell_all
 
 _WIDTH = 10  # of a title
@@ -50,8 +51,20 @@ def verify(
         "lexicon": ", ".join(f"{word}: {said.value}" for word, said in record.lexicon.items()),
         "text": " ".join(printable(record.text or "not told, only its SHA-256").split()),
         "again": f"voxkit speak --replay {file} -o again{file.suffix}"
-        + ("" if known else " -i TEXT.txt"),
+        + ("" if known else " -i TEXT.txt")
+        + ("" if _is_known(record.voice) else " --ref-audio RECORDING [--ref-text WORDS]"),
     }
     for title, words in lines.items():
         if words:
             out.line(f"  {title:<{_WIDTH}}{words}")
+
+
+def _is_known(voice: str) -> bool:
+    """Tell whether a replay finds a voice by its name."""
+    from voxkit.library import voice_files
+    from voxkit.markup import is_library_name
+
+    try:
+        return is_library_name(voice) and bool(voice_files(voice))
+    except VoiceError:
+        return False

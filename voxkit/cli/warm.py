@@ -182,11 +182,24 @@ def _reached(line: socket.socket, place: Path) -> bool:
     return True
 
 
+def python_of(module: str) -> list[str]:
+    """Return the words that run a module of this package in a process of its own.
+
+    `python -m` alone would take Python files of the working folder for those of the library.
+    """
+    home = str(Path(__file__).resolve().parents[2])
+    code = (
+        f"import runpy, sys; sys.path.append({home!r}); "
+        f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+    )
+    return [sys.executable, "-P", "-c", code]
+
+
 def _start(place: Path, words: Sequence[str]) -> subprocess.Popen[bytes]:
     """Start a worker that holds none of our streams and outlives us."""
     import subprocess
 
-    worker = [sys.executable, "-m", "voxkit.cli.warm_worker", str(place), *_loads(words)]
+    worker = [*python_of("voxkit.cli.warm_worker"), str(place), *_loads(words)]
     nothing = subprocess.DEVNULL
     try:
         return subprocess.Popen(
