@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 import tiny
 
+import voxkit.design
 from voxkit.audio import Audio
 from voxkit.design import SAMPLE, design, drawn, places
 from voxkit.options import Options
-from voxkit.traits import TRAITS, measure_traits
+from voxkit.traits import TRAITS, Heard, measure_traits
 from voxkit.voice import Description, Voice
-from voxkit.voice_space import VoiceSpace, fit
+from voxkit.voice_space import GENDERS, VoiceSpace, fit, untransformed
 from voxkit.voice_wish import read_wish
 
 RATE = 8_000
+IS_HEARD_AS: Any = voxkit.design._is_heard_as
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +32,14 @@ def space() -> VoiceSpace:
     vectors = rng.standard_normal((60, tiny.SPEC.speaker.embedding))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return fit(traits, vectors, women, made_by=tiny.engine().fingerprint, directions=6)
+
+
+@pytest.fixture(autouse=True)
+def answers(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether the voices that come next sound like the gender asked for; at the end, they do."""
+    given: list[bool] = []
+    monkeypatch.setattr("voxkit.design._is_heard_as", lambda *_: given.pop(0) if given else True)
+    return given
 
 
 class Off:
@@ -74,6 +84,38 @@ def test_one_seed_is_one_voice_and_another_seed_another(space: VoiceSpace) -> No
     assert (one.pitch_factor, one.rate_factor) == (same.pitch_factor, same.rate_factor)
     assert one.speaker @ other.speaker < 0.9
     assert one.formant_factor != other.formant_factor
+
+
+@pytest.mark.parametrize("tries", [1, 2, 3])
+def test_who_does_not_sound_as_asked_is_drawn_again_nearer_to_the_middle(
+    space: VoiceSpace, answers: list[bool], tries: int
+) -> None:
+    first = made(space, "a woman", 2)
+    middle = np.exp(space.means[GENDERS.index("female")][0])
+    answers += [False] * tries
+    voice = made(space, "a woman", 2)
+    assert not answers  # and after the last nobody asks again
+    assert not np.array_equal(voice.speaker, first.speaker)
+    off = [abs(np.log(v.attributes["pitch_hz"] / middle)) for v in (voice, first)]
+    assert off[0] == pytest.approx((0.5 if tries == 1 else 0.0) * off[1])
+    assert abs(np.log(voice.formant_factor)) < abs(np.log(first.formant_factor))
+    answers += [False]
+    assert made(space, "deep", 2).creation == made(space, "deep", 2).creation
+    assert answers  # where no gender was asked for, none is listened for
+
+
+def test_a_gender_is_heard_from_traits_and_speaker(
+    space: VoiceSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sure = IS_HEARD_AS
+    for gender, other in (("female", "male"), ("male", "female")):
+        row = space.means[GENDERS.index(gender)]
+        traits = untransformed(row[: len(TRAITS)])
+        speaker = space.centre + row[len(TRAITS) :] @ space.basis
+        monkeypatch.setattr("voxkit.design.measure_traits", lambda *_: Heard(traits, speaker))  # noqa: B023
+        clip = tiny.tone(150.0, 1.0, RATE, seed=0)
+        assert sure(gender, clip, space, None, tiny.MEL)
+        assert not sure(other, clip, space, None, tiny.MEL)
 
 
 def test_what_the_model_misses_of_the_pitch_becomes_a_factor(space: VoiceSpace) -> None:

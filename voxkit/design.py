@@ -18,7 +18,7 @@ from voxkit.audio import Audio
 from voxkit.options import Options
 from voxkit.reference import reference_clip
 from voxkit.spec import MelSpec
-from voxkit.traits import Listener
+from voxkit.traits import Listener, measure_traits
 from voxkit.voice import Voice
 from voxkit.voice_space import GENDERS, Gender, VoiceSpace
 from voxkit.voice_wish import Wish
@@ -28,6 +28,8 @@ _CENTRE_HZ = 146.0  # between the medians of men and women
 _PITCH_FACTORS = (0.6, 1.8)  # beyond, the vocoder's filters no longer fit their source
 # By which voices of one description differ.
 _PITCH_NOISE_ST, _RATE_NOISE, _FORMANT_REACH = 1.2, 0.04, 0.2
+_REACHES = (1.0, 0.5, 0.0)  # of pitch and formants from their middle, by attempt
+_SURE = 0.8  # probability of the gender asked for that one sentence must have
 _TURN = 0x9E3779B97F4A7C15  # golden section in units of 2⁻⁶⁴: its multiples lie far apart
 _ST = math.log(2) / 12
 _STREAM = 0x766F6963  # keeps these draws apart from those of speech with the same seed
@@ -50,25 +52,43 @@ def design(
     seed: int,
     name: str,
 ) -> Voice:
-    """Make a voice; the same wish, model and seed give the same one."""
-    voice = drawn(wish, space, mel, seed=seed, name=name)
-    aim = voice.attributes["pitch_hz"]
-    heard = listener.describe(speaker.speak(SAMPLE, voice, Options(seed=seed)), None)
-    if pitch := heard.attributes.get("pitch_hz"):
-        low, high = _PITCH_FACTORS
-        voice = dataclasses.replace(voice, pitch_factor=min(max(aim / pitch, low), high))
-    said = speaker.speak(SAMPLE, voice, Options(seed=seed))
-    return dataclasses.replace(voice, transcript=SAMPLE, reference=reference_clip(said, whole=True))
+    """Make a voice; the same wish, model and seed give the same one.
+
+    One that does not sound like the man or woman asked for is drawn again, nearer to the middle.
+    """
+    for attempt in range(len(_REACHES)):
+        voice = drawn(wish, space, mel, seed=seed, name=name, attempt=attempt)
+        aim = voice.attributes["pitch_hz"]
+        heard = listener.describe(speaker.speak(SAMPLE, voice, Options(seed=seed)), None)
+        if pitch := heard.attributes.get("pitch_hz"):
+            low, high = _PITCH_FACTORS
+            voice = dataclasses.replace(voice, pitch_factor=min(max(aim / pitch, low), high))
+        clip = reference_clip(speaker.speak(SAMPLE, voice, Options(seed=seed)), whole=True)
+        if wish.gender is None or _is_heard_as(wish.gender, clip, space, listener, mel):
+            break
+    return dataclasses.replace(voice, transcript=SAMPLE, reference=clip)
 
 
-def drawn(wish: Wish, space: VoiceSpace, mel: MelSpec, *, seed: int, name: str) -> Voice:
+def _is_heard_as(
+    gender: Gender, clip: Audio, space: VoiceSpace, listener: Listener, mel: MelSpec
+) -> bool:
+    """Tell whether listeners would hardly doubt it."""
+    heard = measure_traits(clip, listener, mel)
+    femininity = space.femininity(heard.traits, heard.speaker)
+    return (femininity if gender == "female" else 1 - femininity) > _SURE
+
+
+def drawn(
+    wish: Wish, space: VoiceSpace, mel: MelSpec, *, seed: int, name: str, attempt: int = 0
+) -> Voice:
     """Draw a voice as the space has it, without a recording or a pitch factor."""
-    rng = np.random.default_rng([seed, _STREAM])
+    rng = np.random.default_rng([seed, _STREAM, *[attempt] * (attempt > 0)])
     gender = wish.gender or _likely_gender(wish, rng)
     middle = float(space.means[GENDERS.index(gender)][0])
     spread = math.sqrt(space.covariance[0, 0])
     formant_place, pitch_place = places(seed)
-    off = NormalDist().inv_cdf(0.02 + 0.96 * pitch_place)
+    reach = _REACHES[attempt]
+    off = reach * NormalDist().inv_cdf(0.02 + 0.96 * pitch_place)
     if wish.pitch_hz is None and wish.pitch_st is None:
         pitch = middle + off * spread
     else:
@@ -76,7 +96,7 @@ def drawn(wish: Wish, space: VoiceSpace, mel: MelSpec, *, seed: int, name: str) 
         pitch += ((wish.pitch_st or 0.0) + _PITCH_NOISE_ST * off) * _ST
     wanted = dict(wish.traits) | {"pitch_hz": (pitch - middle) / spread}
     rate = wish.rate * math.exp(_RATE_NOISE * float(rng.standard_normal()))
-    formants = wish.formants * math.exp(_FORMANT_REACH * (2 * formant_place - 1))
+    formants = wish.formants * math.exp(reach * _FORMANT_REACH * (2 * formant_place - 1))
     person = space.draw(gender, wanted, rng)
     return Voice(
         name=name,
