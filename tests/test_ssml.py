@@ -115,6 +115,8 @@ def test_phonemes_are_read_as_arpabet() -> None:
         ("digits", "2024", "2 0 2 4"),
         ("telephone", "+1 555-0123", "plus 1, 5 5 5, 0 1 2 3"),
         ("cardinal", "1999", "1,999"),
+        ("cardinal", "-0.5", "-0.5"),
+        ("cardinal", "+1999", "1,999"),
         ("number", "-12345.60", "-12,345.60"),
         ("ordinal", "3", "3rd"),
         ("ordinal", "112", "112th"),

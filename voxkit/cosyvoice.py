@@ -280,7 +280,7 @@ class ReferenceReader:
             tokens=tokens[:count],
             mel=natural,
             speaker=self.speaker.embed(_at(audio, self.spec.speaker.sample_rate).numpy()),
-            attributes=measure(voiced, natural, self.spec.mel, None),
+            attributes=measure(voiced, natural, None),
         )
 
 

@@ -42,9 +42,7 @@ class Prosody:
 NATURAL = Prosody()
 
 
-def measure(
-    f0: np.ndarray, mel: np.ndarray, spec: MelSpec, phones_per_s: float | None
-) -> dict[str, float]:
+def measure(f0: np.ndarray, mel: np.ndarray, phones_per_s: float | None) -> dict[str, float]:
     """f0 (n,) in Hz, 0 unvoiced, log-mel (M, F) → attributes, without what cannot be measured."""
     found: dict[str, float] = {}
     if phones_per_s:

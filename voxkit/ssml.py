@@ -310,8 +310,9 @@ def say_as(words: str, kind: str, layout: str = "") -> str:
             plain = text.replace(",", "")
             if not re.fullmatch(r"[+-]?\d{1,30}(\.\d+)?", plain, re.ASCII):
                 return _refuse(text, "a number")
-            whole, dot, rest = plain.partition(".")
-            return f"{int(whole):,}{dot}{rest}"  # grouped, so that 1999 is not read as a year
+            whole, dot, rest = plain.lstrip("+-").partition(".")
+            grouped = f"{int(whole):,}"  # so that 1999 is not read as a year
+            return f"{'-' * plain.startswith('-')}{grouped}{dot}{rest}"
         case "ordinal":
             if not re.fullmatch(r"\d{1,30}(?:st|nd|rd|th)?", text, re.ASCII):
                 return _refuse(text, "a whole number")

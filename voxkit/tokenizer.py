@@ -52,7 +52,7 @@ class FsqTokenizer:
             tokens=tokens.cpu().numpy(),
             mel=natural,
             speaker=self.speaker(normalised)[0].cpu().numpy(),
-            attributes=measure(pitch, natural, self.spec.mel, rate),
+            attributes=measure(pitch, natural, rate),
         )
 
     @torch.inference_mode()

@@ -391,6 +391,26 @@ def test_every_model_and_precision_has_a_worker_of_its_own(
     assert warm.meeting_place(["speak", "--quantize", "int8", "hi"]) == places[3]
 
 
+def test_another_commit_of_a_model_has_a_worker_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    repo, places = tmp_path / "hub" / "models--me--model", []
+    (repo / "refs").mkdir(parents=True)
+    for commit in ("a" * 40, "b" * 40):
+        (repo / "snapshots" / commit).mkdir(parents=True)
+        (repo / "refs" / "main").write_text(commit)
+        places.append(warm.meeting_place(["speak", "hello", "--model", "me/model"]))
+    assert places[0] != places[1]
+    home = tmp_path / "home"
+    (home / "m").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    before = warm.meeting_place(["speak", "hello", "--model=~/m"])
+    (home / "m" / "config.json").write_text("{}")
+    assert warm.meeting_place(["speak", "hello", "--model=~/m"]) != before
+
+
 @pytest.mark.parametrize("name", ["HF_HOME", "HF_HUB_CACHE", "VOXKIT_HOME", "XDG_CACHE_HOME"])
 def test_a_worker_serves_only_those_who_find_models_where_it_does(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -92,6 +92,7 @@ class Studio:
         )
         self.speeches.add(stream)
         try:
+            self._heard(0.0)  # the batch may have been stopped before this speech was known
             with writer:
                 take = perform(stream, [writer.write], self._heard)
                 self._heard(take.seconds)  # a speech that was closed between two pieces just ends

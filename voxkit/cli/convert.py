@@ -15,10 +15,10 @@ from voxkit.cli import flags
 from voxkit.cli.clone import warn_of_end
 from voxkit.cli.hub import load_model
 from voxkit.cli.output import Output
+from voxkit.cli.request import Request
 from voxkit.cli.sound_out import tell_rate, wanted_target
 from voxkit.cli.speak import perform
 from voxkit.cli.voices import wanted_voice
-from voxkit.options import Options
 
 if TYPE_CHECKING:
     from voxkit.audio import Audio
@@ -57,8 +57,8 @@ def convert(
     out = Output(quiet, json)
     if json and output == "-":
         raise typer.BadParameter("cannot go with -o -, which is stdout too", param_hint="--json")
-    options = Options(
-        seed=secrets.randbits(32) if seed is None else seed, steps=steps, guidance=guidance
+    options = Request(steps=steps, guidance=guidance).options(
+        secrets.randbits(32) if seed is None else seed
     )
     target = wanted_target(
         output, play=play, raw=raw, format=format, sample_rate=sample_rate, force=force
@@ -71,7 +71,7 @@ def convert(
     )
     tell_rate(out, sample_rate, target.rate(engine.sample_rate))
     with out.bar("Hearing the voice", None):
-        speaker = wanted.on(engine).voice
+        speaker = wanted.heard_by(engine) if wanted.reference else wanted.on(engine).voice
     assert speaker is not None  # Wanted.on always finds or makes one
     comment = (
         f"Synthetic speech: {printable(' '.join(recording.name.split()))} converted by voxkit "

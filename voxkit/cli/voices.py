@@ -42,6 +42,12 @@ class Wanted:
     content: str = ""  # hash of what makes the voice, empty for the default voice
     doubt: str | None = None  # what the user should know of the reference
 
+    def heard_by(self, engine: Engine) -> Voice:
+        """Return the voice of the recording, which is all that a conversion asks of it."""
+        assert self.reference is not None
+        name = self.name or "reference"
+        return engine.heard(self.reference, name=name, transcript=self.transcript)
+
     def on(self, engine: Engine) -> Wanted:
         """Return the same with its `voice` made or found for this engine."""
         if self.mix:
@@ -52,10 +58,7 @@ class Wanted:
         if self.voice is not None:
             return dataclasses.replace(self, voice=engine.adopt(self.voice))
         if self.reference is not None:
-            voice = engine.clone(
-                self.reference, name=self.name or "reference", transcript=self.transcript
-            )
-            return dataclasses.replace(self, voice=voice)
+            return dataclasses.replace(self, voice=engine.likened(self.heard_by(engine)))
         if not engine.default_voice:
             raise VoiceError(
                 f"{engine.spec.name} has no voice of its own: choose one with --voice, "

@@ -268,8 +268,12 @@ def meeting_place(words: Sequence[str]) -> Path:
     for name in _FOLDERS:
         parts.append(os.path.abspath(os.environ[name]) if os.environ.get(name) else "")
     parts.append(os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
-    if "--model" in loads and os.path.isdir(model := Path(loads[loads.index("--model") + 1])):
-        parts += [str(model.resolve()), str(_newest(model))]
+    if "--model" in loads:
+        from voxkit import catalogue
+
+        with contextlib.suppress(VoxkitError):  # loading it will say what is wrong
+            if here := catalogue.resolve(loads[loads.index("--model") + 1]).snapshot:
+                parts += [str(here.resolve()), str(_newest(here))]
     name = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     place = folder / f"{name}.sock"
     if len(os.fsencode(place)) > 100:  # the system allows 108 bytes at most

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from voxkit.modules.rotary import rotary, rotate
 from voxkit.phonemes import PHONES, fold
 from voxkit.spec import PhoneTextSpec
 
@@ -44,9 +45,10 @@ class Letters(nn.Module):
         real = letters > 0
         x = self.embedding(letters)  # 0 on padding, which so looks like the edge of the word
         x = x + F.gelu(self.neighbours(x.transpose(1, 2)).transpose(1, 2))
-        rotary = _rotary(letters.shape[1], self.layers[0].head_width, x)  # type: ignore[arg-type]
+        width: Any = self.layers[0].head_width
+        turns = rotary(torch.arange(letters.shape[1], device=x.device), width, 100.0)
         for layer in self.layers:
-            x = layer(x, real, rotary)
+            x = layer(x, real, turns)
         scores: Tensor = self.head(self.norm(x))
         return scores.unflatten(2, (SLOTS, -1)).flatten(1, 2).log_softmax(-1)
 
@@ -75,32 +77,18 @@ class _Layer(nn.Module):
         self.up = nn.Linear(width, 3 * width)
         self.down = nn.Linear(3 * width, width)
 
-    def forward(self, x: Tensor, real: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, x: Tensor, real: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
         """x (B, C, D), real (B, C) False on padding → (B, C, D)."""
         q, k, v = (
             part.unflatten(2, (self.heads, -1)).transpose(1, 2)
             for part in self.qkv(self.attention_norm(x)).chunk(3, -1)
         )
         seen = F.scaled_dot_product_attention(
-            _turn(q, rotary), _turn(k, rotary), v, attn_mask=real[:, None, None, :]
+            rotate(q, *turns), rotate(k, *turns), v, attn_mask=real[:, None, None, :]
         )
         x = x + self.out(seen.transpose(1, 2).flatten(2))
         hidden: Tensor = self.down(F.gelu(self.up(self.feed_norm(x))))
         return x + hidden
-
-
-def _rotary(length: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine and sine tables (C, width/2) of rotary positions (Su et al. 2021), base 100."""
-    rate = torch.exp(torch.arange(0, width, 2, device=like.device) * (-math.log(100.0) / width))
-    angle = torch.arange(length, device=like.device)[:, None] * rate
-    return angle.cos().to(like.dtype), angle.sin().to(like.dtype)
-
-
-def _turn(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotate the halves of x (B, H, C, width) by the positions' angles."""
-    cos, sin = rotary
-    a, b = x.chunk(2, -1)
-    return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
 
 
 def encode(letters: Sequence[str]) -> list[int]:

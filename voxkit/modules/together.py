@@ -60,11 +60,12 @@ class Rows:
             self._x[row], self._at[row] = x, lengths[row]
         if self._x.device.type != "cuda":
             return self._step()
-        if self._graph is None:
-            self._capture()
-        assert self._graph is not None
-        self._graph.replay()
-        return self._hidden.clone()
+        with torch.cuda.device(self._x.device):  # a thread's own may be another
+            if self._graph is None:
+                self._capture()
+            assert self._graph is not None
+            self._graph.replay()
+            return self._hidden.clone()
 
     def _step(self) -> Tensor:
         spec, x = self.transformer.spec, self._x

@@ -169,7 +169,7 @@ def _encode(
                 f"{n}/symbols": piece.symbols,
                 f"{n}/spoken": piece.spoken,
             }
-    attributes = measure(u.f0.astype(np.float32), u.mel.astype(np.float32).T, mel, rate)
+    attributes = measure(u.f0.astype(np.float32), u.mel.astype(np.float32).T, rate)
     row["controls"], row["given"] = controls(attributes, mel)
     return row
 
