@@ -76,7 +76,10 @@ def subject(model: str, quantize: str | None, seconds: float) -> Subject:
     flow, estimator = part.decoder.net, part.decoder.net.estimator
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(2, flow.bins, round(engine.spec.mel.frame_rate * seconds), generator=draw)
-    speaker, now = torch.randn(2, flow.bins, generator=draw), torch.tensor([0.3])
+    speaker, now = (
+        torch.randn(2, flow.bins, generator=draw),
+        estimator.moments(torch.tensor([0.3]))[0],
+    )
     mask = ChunkMask(0, x.shape[2], flow.spec.chunk * flow.rate)
     weights = f"{precision.decoder}{', int8 after norms' if precision.int8_after_norms else ''}"
     return Subject(weights, lambda: estimator(x, x, speaker, x, now, estimator.init_state(2), mask))

@@ -54,6 +54,16 @@ def test_a_checkpoint_is_converted_once(folder: Path) -> None:
     assert conversion.existing(folder) == (first,)
 
 
+def test_a_revision_tells_one_checkpoint_from_another(folder: Path) -> None:
+    first = conversion.revision(folder)
+    assert conversion.revision(folder) == first
+    if folder.name == COMMIT:
+        assert first == COMMIT
+    else:
+        (folder / "llm.pt").write_bytes(b"other weights")
+        assert conversion.revision(folder) != first
+
+
 def test_nothing_is_written_into_the_checkpoints_own_folder(folder: Path) -> None:
     hub.converted(folder, "cosyvoice2", Converter())
     assert [p.name for p in folder.iterdir()] == ["llm.pt"]

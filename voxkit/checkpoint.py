@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import json
 import math
@@ -177,7 +178,7 @@ def _load_cosyvoice(
     generator = _shared(made.generator, made.generator.lm, together)
     parts = Parts(made.frontend, made.tokenizer, generator, made.decoder, made.vocoder)
     return Engine(
-        made.spec,
+        dataclasses.replace(made.spec, revision=conversion.revision(folder)),
         parts,
         fingerprint=cosyvoice.fingerprint(made.spec),
         default_voice=_default_voice(_ASSETS / BUNDLED),  # its recording speaks for any model
@@ -334,8 +335,6 @@ def fill(
 
 def fingerprint(spec: ModelSpec, weights: dict[str, Tensor]) -> str:
     """Name and hash of what decides what a voice file means: mel, tokenizer, speaker."""
-    import dataclasses
-
     mel = json.dumps(dataclasses.asdict(spec.mel), sort_keys=True)
     return f"{spec.name}:{digest(weights, mel)}"
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from voxkit.catalogue import home_folder
+from voxkit.catalogue import home_folder, is_commit
 from voxkit.errors import ModelError
 from voxkit.files import misshapen
 
@@ -126,6 +126,11 @@ def _is_snapshot(folder: Path) -> bool:
     if folder.parent.name != "snapshots" or not repo.name.startswith("models--"):
         return False
     return (repo / "voxkit").is_dir() or os.access(repo, os.W_OK)
+
+
+def revision(folder: Path) -> str:
+    """Return what tells a folder's files from others: the commit, or a stamp of a local folder."""
+    return folder.name if is_commit(folder.name) else _stamp(folder).rstrip("-")
 
 
 def _stamp(folder: Path) -> str:

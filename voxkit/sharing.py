@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from voxkit.options import Options
 from voxkit.voice import Voice
@@ -11,8 +11,33 @@ from voxkit.voice import Voice
 if TYPE_CHECKING:
     import torch
 
-    from voxkit.engine import Generator
     from voxkit.modules.together import Together
+
+
+class Generator(Protocol):
+    """What is shared: a generator whose network's transformer is a `Together`."""
+
+    def tokens(
+        self,
+        text_ids: tuple[int, ...],
+        voice: Voice,
+        options: Options,
+        generator: torch.Generator,
+        *,
+        instruction: str | None = None,
+    ) -> Iterator[int]:
+        """Yield speech tokens until the text is said."""
+
+    def tokens_streamed(
+        self,
+        pieces: Iterable[tuple[int, ...]],
+        voice: Voice,
+        options: Options,
+        generator: torch.Generator,
+        *,
+        instruction: str | None = None,
+    ) -> Iterator[int]:
+        """Yield speech tokens while the text's ids still arrive."""
 
 
 class SharedGenerator:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -191,6 +193,23 @@ def test_a_file_is_decoded_sentence_by_sentence_and_replayed_so(folders: dict[st
     assert run(["batch", "lines.txt", "-o", "out", *model]) == 0
     (line,) = Path("out").glob("*.wav")
     assert first_hop(str(line)) == WHOLE
+
+
+def test_another_model_of_the_family_is_told_from_the_first(
+    folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tuned = tmp_path / "tuned"
+    shutil.copytree(folders["cosyvoice2"], tuned)
+    os.utime(tuned / "llm.pt", (1, 1))  # as if trained further
+    Path("lines.txt").write_text("Hello.\n", encoding="utf-8")
+    for model, done in ((folders["cosyvoice2"], "1 made"), (tuned, "1 made"), (tuned, "1 kept")):
+        assert run(["batch", "lines.txt", "-o", "out", "--model", str(model)]) == 0
+        assert done in capsys.readouterr().err
+    (line,) = Path("out").glob("*.wav")
+    again = ["speak", "--replay", str(line), "-o", "a.wav", "--model"]
+    assert run([*again, str(folders["cosyvoice2"])]) == 1
+    assert "which cannot make it again" in capsys.readouterr().err
+    assert run([*again, str(tuned)]) == 0
 
 
 def test_lines_of_a_batch_share_their_steps(folders: dict[str, Path]) -> None:

@@ -64,7 +64,7 @@ class Studio:
     speeches: set[Speech] = dataclasses.field(default_factory=set)
 
     def stop(self) -> None:
-        """End every line that is being spoken, each at its next token."""
+        """End every line that is being spoken, at its next token, or sentence if it has company."""
         self.stopped.set()
         for speech in self.speeches.copy():
             speech.close()

@@ -20,7 +20,7 @@ from voxkit.cosyvoice_spec import ConformerSpec, EncodedFlowSpec, RepeatSpec, Un
 from voxkit.modules.chunks import ChunkMask, KeyValues
 from voxkit.modules.conformer import ConformerEncoder, ConformerState, Lookahead
 from voxkit.modules.dit_cosyvoice import DitState, RotaryDit
-from voxkit.modules.unet import CausalUnet, UnetState
+from voxkit.modules.unet import CausalUnet, Moment, UnetState
 from voxkit.spec import MelSpec, StreamSpec
 
 EstimatorState = UnetState | DitState
@@ -29,17 +29,20 @@ EstimatorState = UnetState | DitState
 class Estimator(Protocol):
     """What tells the flow where to go."""
 
+    def moments(self, times: Tensor) -> list[Moment]:
+        """Return what each of the times (S,) says to the network, which depends on nothing else."""
+
     def __call__(
         self,
         x: Tensor,
         mu: Tensor,
         speaker: Tensor,
         prompt: Tensor,
-        time: Tensor,
+        moment: Moment,
         state: EstimatorState,
         mask: ChunkMask | None,
     ) -> tuple[Tensor, EstimatorState]:
-        """x, mu, prompt (B, M, F), speaker (B, M), time (1,) → velocity (B, M, F), state."""
+        """x, mu, prompt (B, M, F), speaker (B, M), a moment → velocity (B, M, F), state."""
 
 
 @dataclass
@@ -115,6 +118,20 @@ def cosine_times(steps: int) -> Tensor:
     return 1 - torch.cos(torch.linspace(0, 1, steps + 1) * 0.5 * math.pi)
 
 
+def euler_steps(steps: int) -> tuple[Tensor, Tensor]:
+    """Return the times (steps,) at which the flow is asked, and how far it then goes (steps,).
+
+    Each step ends where the next should begin, as rounding has it.
+    """
+    times = cosine_times(steps)
+    place, places, sizes = times[0], [], []
+    for end in times[1:]:
+        places.append(place)
+        sizes.append(end - place)
+        place = place + sizes[-1]
+    return torch.stack(places), torch.stack(sizes)
+
+
 @dataclass(frozen=True)
 class Condition:
     """What a stretch of the flow is conditioned on."""
@@ -145,18 +162,18 @@ def integrate(
     Velocity (1 + g) · v(condition) - g · v(nothing) (Ho and Salimans 2022, arXiv 2207.12598).
     Without `keep` no keys and values of it are kept, which a last stretch can do.
     """
-    times = cosine_times(len(states)).to(x.device)
     guided = condition.doubled() if guidance else condition
     rows = guided.mu.shape[0]
-    time, step, after = times[0], times[1] - times[0], []
-    for i, state in enumerate(states, start=1):
+    places, sizes = euler_steps(len(states))
+    moments, after = estimator.moments(places.to(x)), []
+    for moment, step, state in zip(moments, sizes.to(x.device), states, strict=True):
         state = state if keep else state.each(KeyValues.closing)
         velocity, state = estimator(
             x.expand(rows, -1, -1),
             guided.mu,
             guided.speaker,
             guided.prompt,
-            time[None].to(x.dtype),
+            moment,
             state,
             mask,
         )
@@ -165,9 +182,6 @@ def integrate(
         if keep:
             after.append(state)
         x = x + step * velocity
-        time = time + step
-        if i < len(states):
-            step = times[i + 1] - time
     return x, tuple(after)
 
 

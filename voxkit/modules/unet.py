@@ -21,6 +21,7 @@ from voxkit.modules.chunks import CausalConv, ChunkMask, KeyValues, no_keys
 from voxkit.modules.linears import gelu, narrowed
 
 _LOG2_E, _MOST = math.log2(math.e), 30.0  # e^x is 2 to the power of x times the first
+Moment = tuple[Tensor, ...]  # what the parts of an estimator are told at one time of the flow
 WIDEN = 4  # the time vector and the feed-forward are this much wider than the blocks
 
 
@@ -64,11 +65,11 @@ class ResnetBlock(nn.Module):
         self.shortcut = CausalConv(inputs, width, 1)
 
     def forward(
-        self, x: Tensor, time: Tensor, pasts: tuple[Tensor, Tensor]
+        self, x: Tensor, shift: Tensor, pasts: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """x (B, C, T), time (B, WIDEN·D) → (B, D, T), pasts."""
+        """x (B, C, T), what `time` makes of the time (B, D) → (B, D, T), pasts."""
         h, first = self.first(x, pasts[0])
-        h, second = self.second(h + self.time(mish(time))[..., None], pasts[1])
+        h, second = self.second(h + shift[..., None], pasts[1])
         short, _ = self.shortcut.step(x, x[:, :, :0])
         return h + short, (first, second)
 
@@ -130,10 +131,10 @@ class Stage(nn.Module):
         )
 
     def forward(
-        self, x: Tensor, time: Tensor, state: StageState, mask: ChunkMask | None
+        self, x: Tensor, shift: Tensor, state: StageState, mask: ChunkMask | None
     ) -> tuple[Tensor, StageState]:
         """(B, C, T) → (B, D, T), state."""
-        x, convs = self.resnet(x, time, state.convs)
+        x, convs = self.resnet(x, shift, state.convs)
         x = x.transpose(1, 2)
         after = []
         for block, seen in zip(self.blocks, state.seen, strict=True):
@@ -184,28 +185,33 @@ class CausalUnet(nn.Module):
             (down, up, final),
         )
 
+    def moments(self, times: Tensor) -> list[Moment]:
+        """Return what each stage is told at each of the flow's times (S,), which is all of it."""
+        time = mish(self.time_out(F.silu(self.time_in(time_encoding(times, self.time_width)))))
+        told = [stage.resnet.time(time) for stage in cast(Iterable[Stage], self.stages)]
+        return list(zip(*(all_times.split(1) for all_times in told), strict=True))
+
     def forward(
         self,
         x: Tensor,
         mu: Tensor,
         speaker: Tensor,
         prompt: Tensor,
-        time: Tensor,
+        moment: Moment,
         state: UnetState,
         mask: ChunkMask | None,
     ) -> tuple[Tensor, UnetState]:
-        """x, mu, prompt (B, M, F), speaker (B, M), time (B,) → velocity (B, M, F), state."""
+        """x, mu, prompt (B, M, F), speaker (B, M), one of `moments` → velocity (B, M, F), state."""
         wide = speaker[..., None].expand(-1, -1, x.shape[2])
         x = torch.cat([x, mu, wide, prompt], dim=1)
-        time = self.time_out(F.silu(self.time_in(time_encoding(time, self.time_width))))
         first, *middle, last = self.stages
-        skip, first_state = first(x, time, state.stages[0], mask)
+        skip, first_state = first(x, moment[0], state.stages[0], mask)
         x, down = self.down.step(skip, state.convs[0])
         states = [first_state]
-        for stage, stage_state in zip(middle, state.stages[1:-1], strict=True):
-            x, stage_state = stage(x, time, stage_state, mask)
+        for stage, shift, stage_state in zip(middle, moment[1:-1], state.stages[1:-1], strict=True):
+            x, stage_state = stage(x, shift, stage_state, mask)
             states.append(stage_state)
-        x, last_state = last(torch.cat([x, skip], dim=1), time, state.stages[-1], mask)
+        x, last_state = last(torch.cat([x, skip], dim=1), moment[-1], state.stages[-1], mask)
         x, up = self.up.step(x, state.convs[1])
         x, final = self.final(x, state.convs[2])
         return self.out(x), UnetState((*states, last_state), (down, up, final))
