@@ -47,7 +47,7 @@ class Work:
     """What the two large parts must read and reckon."""
 
     token_bytes: int  # weights read for each speech token
-    frame_flop: int  # of the decoder's linear layers for each mel frame
+    frame_flop: int  # of the decoder's linear layers and convolutions for each mel frame
 
 
 class Timed:
@@ -208,6 +208,11 @@ def ceilings(device: str = "cpu") -> Ceilings:
     return Ceilings(read, *rates)
 
 
+# Layers of a decoder, by what is in their names: told of a time or a voice, not of each frame; and
+# before the flow, which goes many times through the rest.
+_SELDOM, _ONCE = ("modulat", "time", "speaker", "voice"), ("encoder.", "project")
+
+
 def work(engine: Engine) -> Work:
     """Count what the generator reads for a token and the decoder reckons for a frame."""
     from voxkit.options import Options
@@ -215,9 +220,13 @@ def work(engine: Engine) -> Work:
     flow = engine.spec.decoder.flow
     rows = 2 if flow.guidance else 1
     steps = Options().steps or flow.steps
-    flop = 2 * sum(layer.weight.numel() for layer in _linears(engine.parts.decoder))
-    read = sum(_held_bytes(layer) for layer in _linears(engine.parts.generator))
-    return Work(read, flop * rows * steps)
+    flop = 0
+    for name, layer in _layers(engine.parts.decoder):
+        if not any(word in name for word in _SELDOM):
+            times = 1 if name.startswith(_ONCE) else rows * steps
+            flop += 2 * layer.weight.numel() * times
+    linears = [x for _, x in _layers(engine.parts.generator) if not _is_convolution(x)]
+    return Work(sum(map(_held_bytes, linears)), flop)
 
 
 def shares(found: dict[str, float], needed: Work, most: Ceilings, frame_rate: float) -> Any:
@@ -231,8 +240,8 @@ def shares(found: dict[str, float], needed: Work, most: Ceilings, frame_rate: fl
     }
 
 
-def _linears(part: Any) -> list[Any]:
-    """Return the linear layers of the networks that a part consists of."""
+def _layers(part: Any) -> list[tuple[str, Any]]:
+    """Return the linear layers and convolutions of the networks of a part, by name."""
     from torch import nn
 
     from voxkit.modules.linears import Packed
@@ -240,8 +249,14 @@ def _linears(part: Any) -> list[Any]:
     owned = list(vars(part).values())
     owned += [v for o in owned if hasattr(o, "net") for v in vars(o).values()]
     networks = {id(n): n for n in owned if isinstance(n, nn.Module)}
-    layers = (layer for network in networks.values() for layer in network.modules())
-    return [layer for layer in layers if isinstance(layer, nn.Linear | Packed)]
+    layers = (named for network in networks.values() for named in network.named_modules())
+    return [x for x in layers if isinstance(x[1], nn.Linear | nn.Conv1d | Packed)]
+
+
+def _is_convolution(layer: Any) -> bool:
+    from torch import nn
+
+    return isinstance(layer, nn.Conv1d)
 
 
 def _held_bytes(layer: Any) -> int:

@@ -127,6 +127,23 @@ def test_smaller_weights_are_counted_as_smaller(monkeypatch: pytest.MonkeyPatch)
     assert read[Kind.fp32] == 2 * read[Kind.bf16] == 4 * read[Kind.int8]
 
 
+@pytest.mark.parametrize("family", tiny_cosyvoice.FAMILIES)
+def test_what_is_reckoned_for_a_frame_is_told_by_shapes_alone(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linears, "SMALLEST", 1)
+    spec = tiny_cosyvoice.spec_of(family)
+    monkeypatch.setattr(random_model, "read_spec", lambda path: spec)
+    engines = [random_model.load(family, CPU, Precision(k, k))[0] for k in (Kind.fp32, Kind.bf16)]
+    plain, packed = (measuring.work(engine).frame_flop for engine in engines)
+    assert plain == packed > 0
+    net = engines[0].parts.decoder.decoder.net  # type: ignore[attr-defined]
+    twice = 2 * 2 * spec.decoder.flow.steps  # a product and a sum, rows, steps
+    once = sum(p.numel() for n, p in net.named_parameters() if n.startswith("encoder."))
+    every = sum(p.numel() for p in net.estimator.parameters())
+    assert twice * net.estimator.out.weight.numel() < plain < twice * every + 2 * once
+
+
 @pytest.mark.skipif(not measuring.forget_peak(), reason="this system forgets no peak")
 def test_the_peak_is_of_loading_and_speaking_alone(
     folder: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
