@@ -97,9 +97,9 @@ def load(
     place, precision = settled(device, threads, dtype, quantize, compat=compat)
     if family in ("cosyvoice2", "cosyvoice3"):
         made = partial(_convert, str(model), watcher)
-        engine = _load_cosyvoice(folder, family, made, place, precision, compat, together)
-        engine.called = str(model)
-        return engine
+        return _load_cosyvoice(
+            folder, family, made, place, precision, compat, together, called=str(model)
+        )
     spec = read_spec(folder / "config.json")
     if not isinstance(spec, ModelSpec):
         raise ModelError(f"{folder / 'config.json'} is of the {spec.family} family without files.")
@@ -168,6 +168,8 @@ def _load_cosyvoice(
     precision: Precision,
     compat: bool,
     together: int,
+    *,
+    called: str,
 ) -> Engine:
     """Build the CosyVoice family, converting its weights the first time."""
     from voxkit import conversion, cosyvoice
@@ -182,6 +184,7 @@ def _load_cosyvoice(
         parts,
         fingerprint=cosyvoice.fingerprint(made.spec),
         default_voice=_default_voice(_ASSETS / BUNDLED),  # its recording speaks for any model
+        called=called,
     )
 
 

@@ -154,9 +154,10 @@ class Engine:
         fingerprint: str,
         default_voice: str,
         trial_lines: Sequence[str] = (),
+        called: str | None = None,  # by the user: a hub id or folder, where it is not its name
     ) -> None:
         self.spec, self.parts, self.trial_lines = spec, parts, trial_lines
-        self.called = spec.name  # the user may name it otherwise: by hub id or folder
+        self.called = called or spec.name
         self.fingerprint, self.default_voice = fingerprint, default_voice
         self.sample_rate = spec.mel.sample_rate
         self.prefers_whole = parts.decoder.prefers_whole  # sentences, where nobody waits for sound

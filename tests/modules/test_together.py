@@ -11,8 +11,10 @@ import tiny
 import torch
 from torch import Tensor
 
+from voxkit.modules import linears
 from voxkit.modules.together import Rows, Together
 from voxkit.modules.transformer import Cache, Transformer
+from voxkit.precision import Kind
 
 SPEC = tiny.TRANSFORMER
 
@@ -51,6 +53,17 @@ def test_a_step_of_rows_is_the_plain_step_of_each() -> None:
             for row, x in inputs.items():
                 wanted, caches[row] = plain.plain(x[None, None], caches[row])
                 torch.testing.assert_close(hidden[row], wanted[0, 0], atol=1e-5, rtol=1e-4)
+
+
+def test_who_has_gone_changes_nothing_for_who_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scale of int8 input is that of a call, so an idle row must not be in it."""
+    monkeypatch.setattr(linears, "SMALLEST", 1)
+    packed = net()
+    linears.pack(packed, Kind.int8)
+    fresh, used = Rows(packed, 3), Rows(packed, 3)
+    used.step({1: 100 * noise(1, 1)[0, 0], 2: noise(1, 2)[0, 0]}, {1: 0, 2: 0})
+    x = noise(1, 3)[0, 0]
+    assert torch.equal(used.step({0: x}, {0: 0})[0], fresh.step({0: x}, {0: 0})[0])
 
 
 def test_rows_grow_when_a_past_needs_it() -> None:

@@ -4,7 +4,7 @@ A step reads every weight once, whether for one request or for eight, and on mos
 is what it costs.  Requests that run in threads of their own take a seat; the last of them to ask
 for its next step does it for all (continuous batching: Yu et al. 2022, "Orca", OSDI).
 
-Shapes never change from step to step, so that on a GPU a step is one CUDA graph.
+On a GPU shapes never change from step to step, so that a step is one CUDA graph.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class Rows:
         self._memory = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
         self._x = torch.zeros(count, spec.width, dtype=weight.dtype, device=weight.device)
         self._at = torch.zeros(count, dtype=torch.long, device=weight.device)
+        self._all = torch.arange(count, device=weight.device)
         self._graph: torch.cuda.CUDAGraph | None = None
         self._hidden = self._x
 
@@ -58,8 +59,11 @@ class Rows:
             self._grow(max(lengths.values()))
         for row, x in inputs.items():
             self._x[row], self._at[row] = x, lengths[row]
-        if self._x.device.type != "cuda":
-            return self._step()
+        if self._x.device.type != "cuda":  # where shapes need not be the same every time
+            rows = torch.tensor(sorted(inputs))
+            hidden = torch.zeros_like(self._x)
+            hidden[rows] = self._step(rows, max(lengths[row] for row in inputs) + 1)
+            return hidden
         with torch.cuda.device(self._x.device):  # a thread's own may be another
             if self._graph is None:
                 self._capture()
@@ -67,22 +71,24 @@ class Rows:
             self._graph.replay()
             return self._hidden.clone()
 
-    def _step(self) -> Tensor:
-        spec, x = self.transformer.spec, self._x
+    def _step(self, rows: Tensor, room: int) -> Tensor:
+        """Rows (r,), in order, of which none has more than `room` positions → hidden (r, D)."""
+        spec, every = self.transformer.spec, len(rows) == self.count
+        x, at = (self._x, self._at) if every else (self._x[rows], self._at[rows])
         heads, shared = spec.heads, spec.kv_heads
-        cosine, sine = rotary(self._at, spec.head_width, spec.rope_theta)
-        rows = torch.arange(self.count, device=x.device)
-        seen = torch.arange(self.room, device=x.device) <= self._at[:, None]
-        mask = seen[:, None, None]  # (R, 1, 1, room)
+        cosine, sine = rotary(at, spec.head_width, spec.rope_theta)
+        seen = torch.arange(room, device=x.device) <= at[:, None]
+        mask = seen[:, None, None]  # (r, 1, 1, room)
         layers = cast(Iterable[Layer], self.transformer.layers)
         for layer, kept in zip(layers, self._memory, strict=True):
             packed = layer.attention.qkv(layer.attention_norm(x))
             packed = packed.unflatten(1, (heads + 2 * shared, spec.head_width))
             turned = rotate(packed[:, : heads + shared], cosine[:, None], sine[:, None])
-            kept[0, rows, :, self._at] = turned[:, heads:]
-            kept[1, rows, :, self._at] = packed[:, heads + shared :]
+            kept[0, rows, :, at] = turned[:, heads:]
+            kept[1, rows, :, at] = packed[:, heads + shared :]
             queries = turned[:, :heads].unflatten(1, (shared, heads // shared))
-            y = F.scaled_dot_product_attention(queries, kept[0], kept[1], mask)
+            keys, values = kept[:, :, :, :room] if every else kept[:, rows, :, :room]
+            y = F.scaled_dot_product_attention(queries, keys, values, mask)
             x = layer.feed(x + layer.attention.merge(y.flatten(1)))
         return self.transformer.norm(x)
 
@@ -103,11 +109,11 @@ class Rows:
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
-            self._step()
+            self._step(self._all, self.room)
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            hidden = self._step()
+            hidden = self._step(self._all, self.room)
         self._graph, self._hidden = graph, hidden
 
 
