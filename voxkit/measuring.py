@@ -225,8 +225,8 @@ def work(engine: Engine) -> Work:
         if not any(word in name for word in _SELDOM):
             times = 1 if name.startswith(_ONCE) else rows * steps
             flop += 2 * layer.weight.numel() * times
-    linears = [x for _, x in _layers(engine.parts.generator) if not _is_convolution(x)]
-    return Work(sum(map(_held_bytes, linears)), flop)
+    read = sum(_held_bytes(layer) for _, layer in _layers(engine.parts.generator))
+    return Work(read, flop)
 
 
 def shares(found: dict[str, float], needed: Work, most: Ceilings, frame_rate: float) -> Any:
@@ -253,14 +253,8 @@ def _layers(part: Any) -> list[tuple[str, Any]]:
     return [x for x in layers if isinstance(x[1], nn.Linear | nn.Conv1d | Packed)]
 
 
-def _is_convolution(layer: Any) -> bool:
-    from torch import nn
-
-    return isinstance(layer, nn.Conv1d)
-
-
 def _held_bytes(layer: Any) -> int:
-    """Return the bytes of a linear layer's weights as they are kept."""
+    """Return the bytes of a layer's weights as they are kept."""
     from voxkit.modules.linears import bits
 
     return int(layer.weight.numel() * bits(layer) / 8)

@@ -200,6 +200,7 @@ def test_a_bounded_past_is_the_mask_that_says_so(
         start_noise(flow.spec, flow.net.bins, 0, frames),
         Condition(flow.net.project(hidden).transpose(1, 2), state.speaker, prompt),
         state.estimator,
+        state.moments,
         guidance=state.guidance,
         mask=None,
         keep=False,

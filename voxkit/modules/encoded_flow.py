@@ -152,20 +152,20 @@ def integrate(
     x: Tensor,
     condition: Condition,
     states: tuple[EstimatorState, ...],
+    moments: Sequence[Moment],
     *,
     guidance: float,
     mask: ChunkMask | None,
     keep: bool,
 ) -> tuple[Tensor, tuple[EstimatorState, ...]]:
-    """Follow the flow from noise x (1, M, F) to mel (1, M, F) in Euler steps, one state for each.
+    """Follow the flow from noise x (1, M, F) to mel (1, M, F) in Euler steps.
 
-    Velocity (1 + g) · v(condition) - g · v(nothing) (Ho and Salimans 2022, arXiv 2207.12598).
+    Each has a state and a moment.  Velocity (1 + g) · v(condition) - g · v(nothing) (Ho and Salimans 2022, arXiv 2207.12598).
     Without `keep` no keys and values of it are kept, which a last stretch can do.
     """
     guided = condition.doubled() if guidance else condition
     rows = guided.mu.shape[0]
-    places, sizes = euler_steps(len(states))
-    moments, after = estimator.moments(places.to(x)), []
+    sizes, after = euler_steps(len(states))[1], []
     for moment, step, state in zip(moments, sizes.to(x.device), states, strict=True):
         state = state if keep else state.each(KeyValues.closing)
         velocity, state = estimator(
@@ -212,6 +212,7 @@ class FlowState:
     decoded: int  # tokens that are, the reference's included
     encoder: ConformerState | RepeatState
     estimator: tuple[EstimatorState, ...]  # one for each step of the flow
+    moments: Sequence[Moment]  # what the time of each step says, the same for every chunk
     prompt: Tensor  # (1, M, P) the reference's mel
     speaker: Tensor  # (1, M)
     guidance: float
@@ -279,16 +280,17 @@ class FlowDecoder:
         P may be 0.  A `decode` without tokens then decodes what it can of the reference.
         """
         flow = self.spec.flow
-        encoder, estimator = self._fresh(
-            steps or flow.steps, flow.guidance if guidance is None else guidance
-        )
+        steps = steps or flow.steps
+        encoder, estimator = self._fresh(steps, flow.guidance if guidance is None else guidance)
+        speaker = self.net.speaker_vector(embedding)
         return FlowState(
             prompt_tokens,
             0,
             encoder,
             estimator,
+            self.net.estimator.moments(euler_steps(steps)[0].to(speaker)),
             prompt_mel,
-            self.net.speaker_vector(embedding),
+            speaker,
             flow.guidance if guidance is None else guidance,
             full_attention,
             prompt_tokens,
@@ -352,6 +354,7 @@ class FlowDecoder:
             start_noise(self.spec, self.net.bins, start, frames).to(mu),
             condition,
             state.estimator,
+            state.moments,
             guidance=state.guidance,
             mask=mask,
             keep=not last,
