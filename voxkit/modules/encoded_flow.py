@@ -160,7 +160,8 @@ def integrate(
 ) -> tuple[Tensor, tuple[EstimatorState, ...]]:
     """Follow the flow from noise x (1, M, F) to mel (1, M, F) in Euler steps.
 
-    Each has a state and a moment.  Velocity (1 + g) · v(condition) - g · v(nothing) (Ho and Salimans 2022, arXiv 2207.12598).
+    Each has a state and a moment.
+    Velocity (1 + g) · v(condition) - g · v(nothing) (Ho and Salimans 2022, arXiv 2207.12598).
     Without `keep` no keys and values of it are kept, which a last stretch can do.
     """
     guided = condition.doubled() if guidance else condition
