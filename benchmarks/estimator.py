@@ -68,12 +68,12 @@ def _attend(*inputs: Any) -> torch.Tensor:
         return attend(*inputs)
 
 
-def subject(model: str, quantize: str | None, seconds: float) -> Subject:
+def subject(model: str, quantize: str | None, seconds: float, *, compile: bool = False) -> Subject:
     """Make the estimator of a hub model, as it is chosen for this processor."""
     precision = settled("cpu", None, "auto", quantize)[1]
-    engine, _ = random_model.load(model, torch.device("cpu"), precision)
-    part: Any = engine.parts.decoder
-    flow, estimator = part.decoder.net, part.decoder.net.estimator
+    engine, _ = random_model.load(model, torch.device("cpu"), precision, compile=compile)
+    flow: Any = engine.parts.decoder.network
+    estimator = flow.estimator
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(2, flow.bins, round(engine.spec.mel.frame_rate * seconds), generator=draw)
     speaker, now = (
@@ -82,6 +82,7 @@ def subject(model: str, quantize: str | None, seconds: float) -> Subject:
     )
     mask = ChunkMask(0, x.shape[2], flow.spec.chunk * flow.rate)
     weights = f"{precision.decoder}{', int8 after norms' if precision.int8_after_norms else ''}"
+    weights += ", compiled" if compile else ""
     return Subject(weights, lambda: estimator(x, x, speaker, x, now, estimator.init_state(2), mask))
 
 
@@ -92,12 +93,17 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--compile", action="store_true", help="compiled by torch, too")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     print("| Model | Weights | ms a step | linear layers | attention | convolutions | all else |")
     print("|---|---|---|---|---|---|---|")
     for model in arguments.models:
-        subjects = [subject(model, quantize, arguments.seconds) for quantize in (None, "int8")]
+        subjects = [
+            subject(model, quantize, arguments.seconds, compile=compile)
+            for compile in ([False, True] if arguments.compile else [False])
+            for quantize in (None, "int8")
+        ]
         with torch.inference_mode():
             for one in subjects:
                 one.step()

@@ -120,7 +120,7 @@ def test_every_weight_arrives(folder: Path) -> None:
         "tokenizer": parts.tokenizer.encoder,
         "speaker": parts.tokenizer.speaker,
         "generator": parts.generator.model,
-        "decoder": parts.decoder.model,
+        "decoder": parts.decoder.network,
         "vocoder": parts.vocoder.model,
     }
     weights = load_file(folder / "model.safetensors")
@@ -132,7 +132,7 @@ def test_every_weight_arrives(folder: Path) -> None:
 
 def test_networks_are_float32_and_do_not_learn(folder: Path) -> None:
     parts = load(folder, device="cpu").parts
-    for parameter in parts.decoder.model.parameters():
+    for parameter in parts.decoder.network.parameters():
         assert parameter.dtype == torch.float32
         assert not parameter.requires_grad
     assert not parts.generator.model.training
@@ -178,7 +178,7 @@ def test_without_cuda_auto_is_the_cpu_and_cuda_is_refused(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     engine = load(folder, device="auto")
-    assert engine.parts.decoder.model.leave.weight.device.type == "cpu"
+    assert engine.parts.decoder.network.leave.weight.device.type == "cpu"
     with pytest.raises(ModelError, match="--device cpu"):
         load(folder, device="cuda")
 
@@ -325,7 +325,7 @@ def test_an_unknown_model_is_answered_with_the_nearest_names(assets: Path) -> No
 def test_loading_twice_gives_engines_of_their_own(folder: Path) -> None:
     first, second = load(folder, device="cpu"), load(folder, device="cpu")
     assert first.fingerprint == second.fingerprint
-    assert first.parts.decoder.model is not second.parts.decoder.model
+    assert first.parts.decoder.network is not second.parts.decoder.network
     voice = load_voice(folder / "voices" / "bert.safetensors")
     a, b = first.speak("Hello.", voice), second.speak("Hello.", voice)
     assert np.array_equal(a.samples, b.samples)

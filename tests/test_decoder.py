@@ -92,7 +92,7 @@ def test_hops_fill_the_chunks_the_first_of_which_is_shorter(decoder: FlowDecoder
 
 def test_without_a_first_chunk_all_chunks_have_one_size(decoder: FlowDecoder) -> None:
     even = dataclasses.replace(SPEC, decoder=dataclasses.replace(SPEC.decoder, first_chunk=0))
-    other = FlowDecoder(even, decoder.model)
+    other = FlowDecoder(even, decoder.network)
     assert next(other.hops(tiny.voice())) == CHUNK + LOOKAHEAD
     mel, _ = other.decode(tokens(CHUNK + LOOKAHEAD), started(other), False)
     assert mel.shape[2] == 2 * CHUNK
@@ -163,7 +163,7 @@ def test_twice_the_steps_leave_a_quarter_of_the_error(
         exact = torch.cat(noises, dim=1).transpose(1, 2) * math.e
         return float((found - exact).abs().max())
 
-    monkeypatch.setattr(decoder.model, "velocity", velocity)
+    monkeypatch.setattr(decoder.network, "velocity", velocity)
     errors = [error(steps) for steps in (8, 16, 32)]
     assert errors[0] / errors[1] == pytest.approx(3.75, abs=0.05)
     assert errors[1] / errors[2] == pytest.approx(3.88, abs=0.05)

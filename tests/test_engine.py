@@ -52,7 +52,7 @@ def hopping(engine: Engine, first: int, largest: int) -> Engine:
     old = engine.parts.decoder
     assert isinstance(old, FlowDecoder)
     spec = dataclasses.replace(old.spec, stream=StreamSpec(first, largest))
-    parts = dataclasses.replace(engine.parts, decoder=FlowDecoder(spec, old.model))
+    parts = dataclasses.replace(engine.parts, decoder=FlowDecoder(spec, old.network))
     return Engine(engine.spec, parts, fingerprint=engine.fingerprint, default_voice="")
 
 
@@ -132,7 +132,7 @@ def test_hops_are_those_of_the_decoder(engine: Engine, voice: Voice) -> None:
 
     old = engine.parts.decoder
     assert isinstance(old, FlowDecoder)
-    parts = dataclasses.replace(engine.parts, decoder=Telling(old.spec, old.model))
+    parts = dataclasses.replace(engine.parts, decoder=Telling(old.spec, old.network))
     telling = Engine(engine.spec, parts, fingerprint=engine.fingerprint, default_voice="")
     telling.speak("One two. Three four. Five six.", voice)
     first, second, third = told

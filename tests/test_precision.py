@@ -77,7 +77,7 @@ def test_quantize_makes_the_native_decoder_int8_after_its_norms(
         (None, "auto", {}),
     ):
         engine = checkpoint.load(folder, device="cpu", quantize=quantize, dtype=dtype)
-        assert eight_in(engine.parts.decoder.model) == expected  # type: ignore[attr-defined]
+        assert eight_in(engine.parts.decoder.network) == expected  # type: ignore[attr-defined]
 
 
 @needs_products8

@@ -78,6 +78,7 @@ def load(
     dtype: str = "auto",
     quantize: str | None = None,
     together: int = 0,
+    compile: bool = False,
     watcher: Watcher | None = None,
 ) -> Engine:
     """Load a model by name, folder or hub id, on `device` auto, cpu or cuda, with CPU `threads`.
@@ -87,6 +88,7 @@ def load(
     `dtype` auto, fp32 or bf16 and `quantize` int8 or int4 say how weights are kept: auto is bf16
     where the device is fast at it.  So many requests as `together` says, each in a thread of its
     own, share passes over the token generator's weights; their tokens come sentence by sentence.
+    With `compile` torch compiles the decoder, for which the first sound waits.
     Raises `ModelError` in one sentence for an unknown, absent or damaged model.
     """
     from voxkit.download import Unwatched
@@ -98,12 +100,12 @@ def load(
     if family in ("cosyvoice2", "cosyvoice3"):
         made = partial(_convert, str(model), watcher)
         return _load_cosyvoice(
-            folder, family, made, place, precision, compat, together, called=str(model)
+            folder, family, made, place, precision, compat, together, compile, called=str(model)
         )
     spec = read_spec(folder / "config.json")
     if not isinstance(spec, ModelSpec):
         raise ModelError(f"{folder / 'config.json'} is of the {spec.family} family without files.")
-    return _load_native(spec, folder, place, precision, together)
+    return _load_native(spec, folder, place, precision, together, compile)
 
 
 def settled(
@@ -168,17 +170,20 @@ def _load_cosyvoice(
     precision: Precision,
     compat: bool,
     together: int,
+    compile: bool,
     *,
     called: str,
 ) -> Engine:
     """Build the CosyVoice family, converting its weights the first time."""
     from voxkit import conversion, cosyvoice
+    from voxkit.compiling import compiled
     from voxkit.engine import Engine, Parts
 
     converted = conversion.converted(folder, family, convert, version=cosyvoice.CONVERTER_VERSION)
     made = cosyvoice.load(folder, converted, device=device, precision=precision, compat=compat)
-    generator = _shared(made.generator, made.generator.lm, together)
-    parts = Parts(made.frontend, made.tokenizer, generator, made.decoder, made.vocoder)
+    generator = seated(made.generator, made.generator.lm, together)
+    decoder = compiled(made.decoder) if compile else made.decoder
+    parts = Parts(made.frontend, made.tokenizer, generator, decoder, made.vocoder)
     return Engine(
         dataclasses.replace(made.spec, revision=conversion.revision(folder)),
         parts,
@@ -202,11 +207,17 @@ def _device(name: str) -> torch.device:
 
 
 def _load_native(
-    spec: ModelSpec, folder: Path, device: torch.device, precision: Precision, together: int
+    spec: ModelSpec,
+    folder: Path,
+    device: torch.device,
+    precision: Precision,
+    together: int,
+    compile: bool,
 ) -> Engine:
     """Build the native family from `model.safetensors`."""
     import torch
 
+    from voxkit.compiling import compiled
     from voxkit.decoder import FlowDecoder, VocosVocoder
     from voxkit.engine import Engine, Parts
     from voxkit.generator import PhoneFrontend, PhoneGenerator
@@ -226,11 +237,12 @@ def _load_native(
     pack(modules["decoder"], kind, rows=MANY, int8_after_norms=int8)
     lm: Any = modules["generator"]
     generator = PhoneGenerator(spec, lm, reader, precision.generator)
+    decoder = FlowDecoder(spec, modules["decoder"])  # type: ignore[arg-type]
     parts = Parts(
         frontend=PhoneFrontend(spec.text, Lexicon.bundled(), modules["letters"]),  # type: ignore[arg-type]
         tokenizer=FsqTokenizer(spec, modules["tokenizer"], modules["speaker"], vocoder),  # type: ignore[arg-type]
-        generator=_shared(generator, lm, together),
-        decoder=FlowDecoder(spec, modules["decoder"]),  # type: ignore[arg-type]
+        generator=seated(generator, lm, together),
+        decoder=compiled(decoder) if compile else decoder,
         vocoder=VocosVocoder(spec, vocoder),  # type: ignore[arg-type]
     )
     listens = {n: w for n, w in weights.items() if n.startswith(("tokenizer.", "speaker."))}
@@ -243,7 +255,7 @@ def _load_native(
     )
 
 
-def _shared(generator: Generator, network: Any, rows: int) -> Generator:
+def seated(generator: Generator, network: Any, rows: int) -> Generator:
     """Let so many requests of a new generator, which runs `network`, take their steps together.
 
     On a GPU a request that is alone takes its steps in static memory.

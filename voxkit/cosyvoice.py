@@ -376,12 +376,12 @@ class MelDecoder:
         self, spec: CosyVoiceSpec, flow: EncodedFlow, *, full_attention: bool = False
     ) -> None:
         """With `full_attention` all mel comes at the end, every frame having seen every other."""
-        self.spec, self.decoder = spec, FlowDecoder(flow)
+        self.spec, self.network, self.decoder = spec, flow, FlowDecoder(flow)
         self.full_attention = full_attention
 
     def init_state(self, voice: Voice, options: Options) -> FlowState:
         """Return the state after the reference, from which any number of sentences can start."""
-        device = self.decoder.net.speaker.weight.device
+        device = self.network.speaker.weight.device
         state = self.decoder.init_state(
             torch.from_numpy(voice.tokens)[None].to(device),
             torch.from_numpy(voice.mel)[None].to(device),

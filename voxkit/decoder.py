@@ -49,8 +49,8 @@ class FlowDecoder:
 
     prefers_whole = False  # it remembers little
 
-    def __init__(self, spec: ModelSpec, model: Dit) -> None:
-        self.spec, self.model = spec, model
+    def __init__(self, spec: ModelSpec, network: Dit) -> None:
+        self.spec, self.network = spec, network
 
     @torch.inference_mode()
     def init_state(self, voice: Voice, options: Options) -> DecoderState:
@@ -59,14 +59,14 @@ class FlowDecoder:
         guidance = flow.guidance if options.guidance is None else options.guidance
         count = options.steps or flow.steps
         times = tuple(step / count for step in range(count))
-        device = self.model.leave.weight.device
+        device = self.network.leave.weight.device
         rows = 2 if guidance else 1
         state = DecoderState(
-            voice=self.model.condition(*voice_tensors(voice, self.spec, device)),
+            voice=self.network.condition(*voice_tensors(voice, self.spec, device)),
             guidance=guidance,
             times=times,
-            encoder=self.model.encoder.init_state(1),
-            steps=(self.model.init_blocks(rows),) * count,
+            encoder=self.network.encoder.init_state(1),
+            steps=(self.network.init_blocks(rows),) * count,
             pending=torch.zeros(1, 0, self.spec.tokenizer.dims, device=device),
             frames=0,
             generator=None,
@@ -118,7 +118,7 @@ class FlowDecoder:
 
     def _codes(self, tokens: Tensor) -> Tensor:
         spec = self.spec.tokenizer
-        device = self.model.leave.weight.device
+        device = self.network.leave.weight.device
         return tokens_to_codes(tokens.long().to(device)[None], spec.levels, spec.dims)
 
     def _read_reference(self, voice: Voice, state: DecoderState) -> DecoderState:
@@ -129,7 +129,7 @@ class FlowDecoder:
         mel = torch.from_numpy(voice.mel).to(codes.device).T[None]
         mel = (mel - self.spec.mel.mean) / self.spec.mel.scale
         rows, count = _rows(state), len(state.steps)
-        past = self.model.init_blocks(rows * count)
+        past = self.network.init_blocks(rows * count)
         state = self.seed(state, torch.Generator().manual_seed(0))
         for start in range(0, usable, spec.chunk):
             end = min(start + spec.chunk, usable)
@@ -148,12 +148,12 @@ class FlowDecoder:
 
         The path there is a straight line from the noise, so all steps are rows of one batch.
         """
-        features, guess, encoder = self.model.encoder.step(window, state.voice, state.encoder)
+        features, guess, encoder = self.network.encoder.step(window, state.voice, state.encoder)
         noise = torch.randn(guess.shape, generator=state.generator).to(guess.device)
         on = _condition(state, guess.device).repeat(len(state.steps), 1, 1)
         t = torch.tensor(state.times, device=guess.device).repeat_interleave(_rows(state))
         x = t[:, None, None] * known + (1 - t[:, None, None]) * noise
-        _, past = self.model.velocity(
+        _, past = self.network.velocity(
             x, t, features * on, guess * on, known * on, state.voice * on[:, 0], state.frames, past
         )
         frames = state.frames + known.shape[1]
@@ -161,7 +161,7 @@ class FlowDecoder:
 
     def _chunk(self, window: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """Decode codes (1, t + lookahead, dims) → normalised mel (1, 2t, M), the state."""
-        features, guess, encoder = self.model.encoder.step(window, state.voice, state.encoder)
+        features, guess, encoder = self.network.encoder.step(window, state.voice, state.encoder)
         x = torch.randn(guess.shape, generator=state.generator).to(guess.device)
         on = _condition(state, guess.device)
         rows, voice, prompt = len(on), state.voice * on[:, 0], torch.zeros_like(guess * on)
@@ -169,7 +169,7 @@ class FlowDecoder:
         steps, before = [], None
         for now, past in zip(state.times, state.steps, strict=True):
             t = torch.full((rows,), now, device=x.device)
-            velocity, past = self.model.velocity(
+            velocity, past = self.network.velocity(
                 x.expand(rows, -1, -1), t, features, guess, prompt, voice, state.frames, past
             )
             if rows == 2:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from voxkit.arriving import TextSource, Utterance, arriving, known
 from voxkit.audio import Audio
@@ -100,6 +100,10 @@ class Decoder(Protocol):
     """Speech tokens and voice → mel, on a grid of chunks."""
 
     prefers_whole: bool  # whether a sentence decoded at once takes much less memory than in hops
+
+    @property
+    def network(self) -> nn.Module:
+        """The network whose layers do nearly all of the work."""
 
     def init_state(self, voice: Voice, options: Options) -> State:
         """Return the state after the reference, from which any number of sentences can start."""

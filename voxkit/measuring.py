@@ -8,12 +8,14 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from voxkit.engine import Engine
     from voxkit.voice import Voice
 
@@ -215,17 +217,20 @@ _SELDOM, _ONCE = ("modulat", "time", "speaker", "voice"), ("encoder.", "project"
 
 def work(engine: Engine) -> Work:
     """Count what the generator reads for a token and the decoder reckons for a frame."""
+    from torch import nn
+
     from voxkit.options import Options
 
     flow = engine.spec.decoder.flow
     rows = 2 if flow.guidance else 1
     steps = Options().steps or flow.steps
     flop = 0
-    for name, layer in _layers(engine.parts.decoder):
+    for name, layer in _layers([engine.parts.decoder.network]):
         if not any(word in name for word in _SELDOM):
             times = 1 if name.startswith(_ONCE) else rows * steps
             flop += 2 * layer.weight.numel() * times
-    read = sum(_held_bytes(layer) for _, layer in _layers(engine.parts.generator))
+    owned = [v for v in vars(engine.parts.generator).values() if isinstance(v, nn.Module)]
+    read = sum(_held_bytes(layer) for _, layer in _layers(owned))
     return Work(read, flop)
 
 
@@ -240,16 +245,13 @@ def shares(found: dict[str, float], needed: Work, most: Ceilings, frame_rate: fl
     }
 
 
-def _layers(part: Any) -> list[tuple[str, Any]]:
-    """Return the linear layers and convolutions of the networks of a part, by name."""
+def _layers(networks: Sequence[nn.Module]) -> list[tuple[str, Any]]:
+    """Return the linear layers and convolutions of some networks, by name."""
     from torch import nn
 
     from voxkit.modules.linears import Packed
 
-    owned = list(vars(part).values())
-    owned += [v for o in owned if hasattr(o, "net") for v in vars(o).values()]
-    networks = {id(n): n for n in owned if isinstance(n, nn.Module)}
-    layers = (named for network in networks.values() for named in network.named_modules())
+    layers = (named for network in networks for named in network.named_modules())
     return [x for x in layers if isinstance(x[1], nn.Linear | nn.Conv1d | Packed)]
 
 

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from voxkit import cosyvoice
+from voxkit.checkpoint import seated
+from voxkit.compiling import compiled
 from voxkit.cosyvoice_spec import CosyVoiceSpec
 from voxkit.engine import Engine, Parts
 from voxkit.errors import ModelError
@@ -80,7 +82,9 @@ class Generator:
         return self.spec.decoder.codebook - 1
 
 
-def load(family: str, device: torch.device, precision: Precision) -> tuple[Engine, Voice]:
+def load(
+    family: str, device: torch.device, precision: Precision, *, compile: bool = False
+) -> tuple[Engine, Voice]:
     """Make an engine of a hub family's released shapes, and a voice of random numbers.
 
     Raises `ModelError` for a family that has none.
@@ -94,11 +98,12 @@ def load(family: str, device: torch.device, precision: Precision) -> tuple[Engin
     frontend: Any = Frontend()
     generator: Any = Generator(spec, nets["generator"])
     tokenizer: Any = None
+    decoder = cosyvoice.MelDecoder(spec, nets["decoder"])
     parts = Parts(
         frontend,
         tokenizer,
-        generator,
-        cosyvoice.MelDecoder(spec, nets["decoder"]),
+        seated(generator, nets["generator"], 0),
+        compiled(decoder) if compile else decoder,
         cosyvoice.HiftPart(spec, nets["vocoder"]),
     )
     engine = Engine(spec, parts, fingerprint=f"{spec.family}:random", default_voice="random")

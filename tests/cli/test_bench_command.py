@@ -153,7 +153,9 @@ def test_the_peak_is_of_loading_and_speaking_alone(
         assert run([*words, "--json", *flags]) == 0
         return float(json.loads(capsys.readouterr().out)["peak_mib"])
 
-    def filled(model: str, place: torch.device, precision: Precision) -> tuple[Engine, Voice]:
+    def filled(
+        model: str, place: torch.device, precision: Precision, **flags: bool
+    ) -> tuple[Engine, Voice]:
         torch.ones(1 << 27)
         engine = checkpoint.load(model, device="cpu")
         return engine, library.find_voice(engine.default_voice)

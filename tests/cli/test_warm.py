@@ -373,6 +373,7 @@ def test_a_worker_that_found_no_model_ends_after_one_request(
         ("speak hello", False),
         ("speak -- --warm", False),
         ("speak --help --warm", False),
+        ("speak hello --warm --compile", False),
         ("voices list --warm", False),
     ],
 )

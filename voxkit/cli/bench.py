@@ -46,6 +46,7 @@ def bench(
     threads: flags.ThreadsFlag = None,
     dtype: flags.DtypeFlag = Dtype.auto,
     quantize: flags.QuantizeFlag = None,
+    compile: flags.CompileFlag = False,
     runs: RunsFlag = 3,
     characters: CharactersFlag = 10_000,
     random_weights: RandomFlag = False,
@@ -59,6 +60,7 @@ def bench(
     asked = ["--model", model, "--device", str(device), "--dtype", str(dtype)]
     asked += ["--threads", str(threads)] if threads else []
     asked += ["--quantize", str(quantize)] if quantize else []
+    asked += ["--compile"] if compile else []
     asked += ["--offline"] if offline else []
     asked += ["--voice", voice] if voice else []
     found: dict[str, Any] = {"model": model, "random_weights": random_weights}
@@ -77,7 +79,7 @@ def bench(
         clock()  # opens a GPU
         ready = time.perf_counter()
         if random_weights:
-            engine, speaker = _random(model, place, precision)
+            engine, speaker = _random(model, place, precision, compile)
         else:
             from voxkit.cli.hub import load_model
             from voxkit.cli.voices import wanted_voice
@@ -90,6 +92,7 @@ def bench(
                 offline=offline,
                 dtype=dtype,
                 quantize=quantize,
+                compile=compile,
             )
             wanted = wanted_voice(voice, None, None).on(engine).voice
             assert wanted is not None  # Wanted.on always finds one
@@ -139,10 +142,10 @@ def _cold(asked: list[str]) -> dict[str, float]:
     return {"first_audio_s": first_s, "wall_s": wall_s, "peak_mib": usage.ru_maxrss / unit}
 
 
-def _random(model: str, place: Any, precision: Any) -> tuple[Engine, Voice]:
+def _random(model: str, place: Any, precision: Any, compile: bool) -> tuple[Engine, Voice]:
     from voxkit import random_model
 
-    return random_model.load(model, place, precision)
+    return random_model.load(model, place, precision, compile=compile)
 
 
 def _warm(engine: Engine, voice: Voice, runs: int, characters: int, device: str) -> dict[str, Any]:

@@ -309,6 +309,14 @@ QuantizeFlag = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+CompileFlag = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        help="Let torch compile the decoder, which may pay for long work on a GPU.",
+        rich_help_panel=_MODEL,
+    ),
+]
 WarmFlag = Annotated[
     bool,
     typer.Option(

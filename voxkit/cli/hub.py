@@ -136,10 +136,11 @@ def load_model(
     dtype: str = "auto",
     quantize: str | None = None,
     together: int = 0,
+    compile: bool = False,
 ) -> Engine:
     """Load a model and show what takes time: the fetching and converting of a hub model, once."""
     kept = _kept.get((model, device, dtype, quantize, compat))
-    if kept and not together:
+    if kept and not together and not compile:
         if threads is not None:
             import torch
 
@@ -157,6 +158,7 @@ def load_model(
             dtype=dtype,
             quantize=quantize,
             together=together,
+            compile=compile,
             watcher=watch,
         )
 

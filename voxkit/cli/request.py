@@ -51,6 +51,7 @@ class Request:
     threads: flags.ThreadsFlag = None
     dtype: flags.DtypeFlag = Dtype.auto
     quantize: flags.QuantizeFlag = None
+    compile: flags.CompileFlag = False
     warm: flags.WarmFlag = False
     offline: flags.OfflineFlag = False
     compat: flags.CompatFlag = False
@@ -115,6 +116,7 @@ class Request:
             dtype=self.dtype,
             quantize=self.quantize,
             together=together,
+            compile=self.compile,
         )
 
 

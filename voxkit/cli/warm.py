@@ -52,7 +52,7 @@ def wanted(words: Sequence[str]) -> bool:
         able
         and flags[:1] in (["speak"], ["batch"])
         and FLAG in flags
-        and not {"-h", "--help"} & set(flags)
+        and not {"-h", "--help", "--compile"} & set(flags)  # what is compiled would not be kept
     )
 
 

@@ -95,6 +95,7 @@ class DitBlock(nn.Module):
     """Attention and a causal convolutional feed-forward, both modulated by the condition."""
 
     after_norms = ("qkv", "inner")
+    compiles = ("before_attention", "after_attention")
 
     def __init__(self, spec: DitDecoderSpec) -> None:
         super().__init__()
@@ -124,21 +125,34 @@ class DitBlock(nn.Module):
         mask: ChunkMask | None,
     ) -> tuple[Tensor, BlockState]:
         """x (B, F, D), modulation (B, 6, D), angles (F, D/H/2) → (B, F, D), the past and x."""
-        shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = (modulation + self.table)[
-            :, :, None
-        ].unbind(1)
-        frames, width = x.shape[1:]
-        y = torch.addcmul(shift_a, F.layer_norm(x, (width,)), 1 + scale_a)
+        told = (modulation + self.table)[:, :, None]
+        query, key, value = self.before_attention(x, told, angles)
+        keys, values, seen = state.seen.append(key, value)
+        x, conv = self.after_attention(x, attend(query, keys, values, mask), told, state.conv)
+        return x, BlockState(seen, conv)
+
+    def before_attention(
+        self, x: Tensor, told: Tensor, angles: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """x (B, F, D), modulations (B, 6, 1, D) → query, key and value, each (B, H, F, D / H)."""
+        shift, scale, *_ = told.unbind(1)
+        y = torch.addcmul(shift, F.layer_norm(x, x.shape[2:]), 1 + scale)
         y = self.qkv(narrowed(y, self.qkv))
         packed = y.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         query, key = rotate(packed[:2], *angles).unbind(0)
-        keys, values, seen = state.seen.append(key, packed[2])
-        x = torch.addcmul(x, gate_a, self.merge(attend(query, keys, values, mask)))
-        y = torch.addcmul(shift_f, F.layer_norm(x, (width,)), 1 + scale_f)
-        wide = torch.cat([state.conv, narrowed(y, self.inner)], dim=1)
+        return query, key, packed[2]
+
+    def after_attention(
+        self, x: Tensor, found: Tensor, told: Tensor, past: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """x and what attention found for it, both (B, F, D), past → (B, F, D), the next past."""
+        _, _, gate_a, shift, scale, gate_f = told.unbind(1)
+        frames = x.shape[1]
+        x = torch.addcmul(x, gate_a, self.merge(found))
+        y = torch.addcmul(shift, F.layer_norm(x, x.shape[2:]), 1 + scale)
+        wide = torch.cat([past, narrowed(y, self.inner)], dim=1)
         taps = torch.cat([wide[:, i : i + frames] for i in range(self.kernel)], dim=-1)
-        x = torch.addcmul(x, gate_f, self.outer(gelu(self.inner, taps)))
-        return x, BlockState(seen, wide[:, frames:])
+        return torch.addcmul(x, gate_f, self.outer(gelu(self.inner, taps))), wide[:, frames:]
 
 
 class Dit(nn.Module):

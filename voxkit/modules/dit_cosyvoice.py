@@ -48,6 +48,7 @@ class DitBlock(nn.Module):
     """Attention and feed-forward, shifted, scaled and gated by the time."""
 
     after_norms = ("qkv", "widen")
+    compiles = ("before_attention", "after_attention")
 
     def __init__(self, spec: RotaryDitSpec) -> None:
         super().__init__()
@@ -68,20 +69,26 @@ class DitBlock(nn.Module):
         mask: ChunkMask | None,
     ) -> tuple[Tensor, KeyValues]:
         """x (B, T, D), what the time makes of `modulation` (B, 6D) → (B, T, D), keys and values."""
-        width = x.shape[2]
-        parts = modulation[:, None].chunk(6, dim=2)
-        shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = parts
-        h = F.layer_norm(x, (width,), eps=NORM_EPS) * (1 + scale_a) + shift_a
-        query, key, value = self.qkv(narrowed(h, self.qkv)).chunk(3, dim=2)
-        query, key, value = (
-            y.unflatten(2, (self.heads, -1)).transpose(1, 2)
-            for y in (turn_pairs(query, table), turn_pairs(key, table), value)
-        )
+        query, key, value = self.before_attention(x, modulation, table)
         keys, values, seen = seen.append(key, value)
-        x = x + gate_a * self.out(attend(query, keys, values, mask))
-        h = F.layer_norm(x, (width,), eps=NORM_EPS) * (1 + scale_f) + shift_f
-        h = narrowed(h, self.widen)
-        return x + gate_f * self.narrow(gelu(self.widen, h)), seen
+        return self.after_attention(x, attend(query, keys, values, mask), modulation), seen
+
+    def before_attention(
+        self, x: Tensor, modulation: Tensor, table: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, ...]:
+        """x (B, T, D) → query, key and value, each (B, H, T, d)."""
+        shift, scale, *_ = modulation[:, None].chunk(6, dim=2)
+        h = F.layer_norm(x, x.shape[2:], eps=NORM_EPS) * (1 + scale) + shift
+        query, key, value = self.qkv(narrowed(h, self.qkv)).chunk(3, dim=2)
+        made = (turn_pairs(query, table), turn_pairs(key, table), value)
+        return tuple(y.unflatten(2, (self.heads, -1)).transpose(1, 2) for y in made)
+
+    def after_attention(self, x: Tensor, found: Tensor, modulation: Tensor) -> Tensor:
+        """x (B, T, D) and what attention found for it (B, T, H · d) → (B, T, D)."""
+        _, _, gate_a, shift, scale, gate_f = modulation[:, None].chunk(6, dim=2)
+        x = x + gate_a * self.out(found)
+        h = F.layer_norm(x, x.shape[2:], eps=NORM_EPS) * (1 + scale) + shift
+        return x + gate_f * self.narrow(gelu(self.widen, narrowed(h, self.widen)))
 
 
 @dataclass

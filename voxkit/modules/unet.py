@@ -57,6 +57,8 @@ class NormedConv(nn.Module):
 class ResnetBlock(nn.Module):
     """Two normed convolutions with the time added between, around a 1 x 1 shortcut."""
 
+    compiles = ("forward",)
+
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
         self.first = NormedConv(inputs, width)
@@ -78,6 +80,7 @@ class AttentionBlock(nn.Module):
     """Pre-norm transformer block without positions: the convolutions around it tell them."""
 
     after_norms = ("qkv", "widen")
+    compiles = ("before_attention", "after_attention")
 
     def __init__(self, spec: UnetSpec) -> None:
         super().__init__()
@@ -94,14 +97,22 @@ class AttentionBlock(nn.Module):
         self, x: Tensor, seen: KeyValues, mask: ChunkMask | None
     ) -> tuple[Tensor, KeyValues]:
         """x (B, T, D), the keys that x sees → (B, T, D), keys and values."""
+        query, key, value = self.before_attention(x)
+        keys, values, seen = seen.append(key, value)
+        return self.after_attention(x, attend(query, keys, values, mask)), seen
+
+    def before_attention(self, x: Tensor) -> tuple[Tensor, ...]:
+        """x (B, T, D) → query, key and value, each (B, H, T, d)."""
         batch, frames, _ = x.shape
         packed = self.qkv(narrowed(self.attention_norm(x), self.qkv))
         packed = packed.view(batch, frames, 3, self.heads, -1)
-        query, key, value = packed.permute(2, 0, 3, 1, 4).unbind()
-        keys, values, seen = seen.append(key, value)
-        x = x + self.out(attend(query, keys, values, mask))
+        return packed.permute(2, 0, 3, 1, 4).unbind()
+
+    def after_attention(self, x: Tensor, found: Tensor) -> Tensor:
+        """x (B, T, D) and what attention found for it (B, T, H · d) → (B, T, D)."""
+        x = x + self.out(found)
         h = narrowed(self.feed_norm(x), self.widen)
-        return x + self.narrow(gelu(self.widen, h, "none")), seen
+        return x + self.narrow(gelu(self.widen, h, "none"))
 
 
 @dataclass
