@@ -40,7 +40,7 @@ from voxkit.modules.hift_stream import (
     HiftState,
     HiftVocoder,
 )
-from voxkit.modules.linears import MANY, compress, install
+from voxkit.modules.linears import MANY, Packed, compress, install
 from voxkit.modules.ras import multinomial, repetition_aware
 from voxkit.modules.spectral import log_mel, resample
 from voxkit.modules.speech_lm import Choose, SpeechLm, shorten_silences, speak, speak_streamed
@@ -176,7 +176,7 @@ def _fill(
     What that makes of them is written beside them the first time.  Layers after norms are made int8
     each time, in a fifth of a second for forty million weights.
     """
-    kind, int8 = precision.of(part)
+    kind, _ = precision.of(part)
     file = folder / f"{part}.safetensors"
     if kind != Kind.fp32:
         small = folder / f"{part}.{kind}.safetensors"
@@ -189,7 +189,7 @@ def _fill(
                 return _installed(network, compressed, folder, part, device, precision)
         file = small
     _installed(network, _weights(file), folder, part, device, precision)
-    if (kind != Kind.fp32 or int8) and device.type == "cpu":
+    if device.type == "cpu" and any(isinstance(m, Packed) for m in network.modules()):
         # Packing has read the whole file: mapped again, only what is used of it is held.  Small
         # tensors are copied, since each would hold its whole neighbourhood in the file.
         mapped, held = _weights(file), network.state_dict()

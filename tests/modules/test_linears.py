@@ -12,17 +12,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from voxkit.modules import linears
 from voxkit.modules.chunks import CausalConv
 from voxkit.modules.linears import (
     MANY,
-    Bf16Linear,
+    FloatLinear,
     Int8Rows,
     PackedConv,
     compress,
     fast_kind,
     gelu,
+    has_order,
     has_products8,
     install,
+    narrowed,
     pack,
     packable,
 )
@@ -76,11 +79,27 @@ def test_a_packed_network_says_nearly_what_the_plain_one_says(
     assert error(made, plain(x)) <= ALLOWED[kind]
 
 
+@pytest.mark.skipif(not has_order(torch.float32, torch.device("cpu")), reason="no oneDNN here")
+@pytest.mark.parametrize("rows", [(1,), (7,), (2, 3)])
+def test_in_float32_large_layers_for_one_row_are_only_reordered(
+    rows: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, packed, many = net(), net(), net()
+    monkeypatch.setattr(linears, "LARGE", plain.blocks[0].weight.numel() - 1)
+    pack(packed, Kind.fp32)
+    pack(many, Kind.fp32, rows=MANY)
+    assert type(packed.blocks[0]) is FloatLinear and packed.blocks[0].bits == 32.0
+    assert type(packed.last) is type(many.blocks[0]) is nn.Linear
+    x = torch.randn(*rows, 128, generator=tiny.seeded(1))
+    assert error(packed(x), plain(x)) < 1e-6
+    assert narrowed(x, packed.blocks[0]) is x
+
+
 @pytest.mark.parametrize("count", [1, 7, MANY + 1])
 def test_rows_that_it_was_not_laid_out_for_give_the_same(count: int) -> None:
     weight = torch.randn(160, 128, generator=tiny.seeded(0)).bfloat16()
     x = torch.randn(count, 128, generator=tiny.seeded(1))
-    single, many = Bf16Linear(weight, None, 1), Bf16Linear(weight, None, MANY)
+    single, many = FloatLinear(weight, None, 1), FloatLinear(weight, None, MANY)
     # One unit in the last place of bf16, where sums were added up in another order.
     torch.testing.assert_close(many(x), single(x), atol=0.02, rtol=0.01)
 
@@ -92,7 +111,7 @@ def test_gelu_of_a_layer_has_the_form_asked_for(form: str, ordered: bool) -> Non
     x = torch.randn(3, 128, generator=tiny.seeded(1))
     expected = F.gelu(plain(x), approximate=form)
     assert torch.equal(gelu(plain, x, form), expected)
-    packed = Bf16Linear(plain.weight.bfloat16(), plain.bias, 1)
+    packed = FloatLinear(plain.weight.bfloat16(), plain.bias, 1)
     if not ordered:
         packed.ordered, packed.kept = False, plain.weight.bfloat16()
     assert gelu(packed, x, form).dtype == torch.float32
@@ -217,7 +236,7 @@ def test_a_row_of_zeros_stays_zero() -> None:
 def test_without_ordered_weights_bf16_is_the_same_sum() -> None:
     weight = torch.randn(160, 128, generator=tiny.seeded(0)).bfloat16()
     x = torch.randn(3, 128, generator=tiny.seeded(1))
-    layer = Bf16Linear(weight, None, 1)
+    layer = FloatLinear(weight, None, 1)
     expected = F.linear(x.bfloat16(), weight).float()
     # 0.01: one unit in the last place of bf16, where sums were added up in another order
     torch.testing.assert_close(layer(x), expected, atol=0.02, rtol=0.01)
@@ -246,7 +265,7 @@ def test_only_layers_after_a_norm_become_int8_for_many_rows(kind: Kind) -> None:
     pack(network, kind, rows=MANY, int8_after_norms=True)
     for part in network:
         assert type(part.first) is Int8Rows
-        assert type(part.last) is (nn.Linear if kind == Kind.fp32 else Bf16Linear)
+        assert type(part.last) is (nn.Linear if kind == Kind.fp32 else FloatLinear)
         narrow = kind == Kind.bf16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
         assert part.first.gives == (torch.bfloat16 if narrow else torch.float32)
 

@@ -1,10 +1,11 @@
 """Linear layers whose weights take less memory to read: bf16, and int8 or int4 on a CPU.
 
 A network is filled with float32 weights and then packed: each large `nn.Linear` in it makes way for
-one of these.  It gives what it was given: float32 around norms and sums, which stay as they were,
-and bf16 where attention or an activation lies between two of them (`narrowed`, `Int8Rows`).  The
-causal convolutions of a network in bf16 become such layers too.  The unpacked network is the plain
-path that they are tested against.
+one of these, in float32 too where the order of the weights alone makes it faster.  It gives what it
+was given: float32 around norms and sums, which stay as they were, and bf16 where attention or an
+activation lies between two of them (`narrowed`, `Int8Rows`).  The causal convolutions of a network
+in bf16 become such layers too.  The unpacked network is the plain path, which they are tested
+against.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from voxkit.precision import Kind
 MANY = 200  # rows of input that a call of a decoder has, more or less
 GROUP = 32  # neighbouring int4 weights that share a scale and a lowest value
 SMALLEST = 2**14  # weights of a layer that is worth packing: below, calling it is what takes time
+LARGE = 2**19  # of one that is worth oneDNN's order in float32, for one row of input
 SCALE, LOWEST = ".scale", ".lowest"  # beside a packed weight's name
 AFTER_NORMS = "after_norms"  # what a module calls its linear layers that read a norm's output
 
@@ -37,6 +39,13 @@ def fast_kind(device: torch.device) -> Kind:
 def has_products8() -> bool:
     """Tell whether this processor multiplies many rows in int8, as `Int8Rows` asks it to."""
     return torch.backends.mkldnn.is_available() and torch.cpu._is_avx2_supported()
+
+
+def has_order(kind: torch.dtype, device: torch.device) -> bool:
+    """Tell whether oneDNN multiplies by weights of a type in an order of its own on a device."""
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    return kind == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 class Packed(nn.Module):
@@ -65,28 +74,23 @@ class Activated(Packed):
         raise NotImplementedError
 
 
-class Bf16Linear(Activated):
-    """Weights and input in bf16, sums in float32; it gives the type of its input."""
-
-    bits = 16.0
+class FloatLinear(Activated):
+    """Weights and input in bf16 or float32, sums in float32; it gives the type of its input."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, rows: int) -> None:
-        """Weight (N, K) bf16, bias (N,) or None; `rows` of input is what it is laid out for."""
+        """Weight (N, K), bias (N,) or None; `rows` of input is what it is laid out for."""
         super().__init__(weight.shape, weight.device)
-        self.bias = None if bias is None else bias.detach().to(torch.bfloat16)
-        self.ordered = (
-            weight.device.type == "cpu"
-            and torch.backends.mkldnn.is_available()
-            and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-        )
-        # Reordered weights are read at 3 to 4 times the speed where there is one row of input, and
-        # where there are many, another order is worth up to 1.5 times.
+        self.kind, self.bits = weight.dtype, 8.0 * weight.element_size()
+        self.bias = None if bias is None else bias.detach().to(self.kind)
+        self.ordered = has_order(self.kind, weight.device)
+        # Reordered weights are read at 1.4 to 4 times the speed where there is one row of input,
+        # and bf16 where there are many goes up to 1.5 times as fast in another order.
         self.kept = weight
         if self.ordered:
             self.kept = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
 
     def _multiplied(self, x: Tensor, after: str, how: str) -> Tensor:
-        narrow = x.to(torch.bfloat16)
+        narrow = x.to(self.kind)
         if self.ordered:
             operation = torch.ops.mkldnn._linear_pointwise
             y = operation(narrow, self.kept, self.bias, after, [], how)
@@ -105,7 +109,7 @@ class PackedConv(nn.Module):
         weight = conv.weight.detach().to(torch.bfloat16)
         self.kernel = weight.shape[2]
         self.weight = weight.new_zeros(()).expand(weight.shape)  # to look at
-        self.product = Bf16Linear(weight.transpose(1, 2).flatten(1), conv.bias, rows)
+        self.product = FloatLinear(weight.transpose(1, 2).flatten(1), conv.bias, rows)
 
     def init_state(self, batch: int) -> Tensor:
         """Return the zeros (B, K, kernel - 1) before the first frame."""
@@ -125,7 +129,7 @@ class PackedConv(nn.Module):
 
 def narrowed(x: Tensor, layer: nn.Module) -> Tensor:
     """Return x in the type that a layer multiplies in, for all that read it and what they make."""
-    return x.to(torch.bfloat16) if isinstance(layer, Bf16Linear) else x
+    return x.to(layer.kind) if isinstance(layer, FloatLinear) else x
 
 
 def gelu(layer: nn.Module, x: Tensor, approximate: str = "tanh") -> Tensor:
@@ -273,8 +277,10 @@ def install(
     eight = _after_norms(network) if int8_after_norms else set()
     narrow = bool(eight) and kind == Kind.bf16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     gives = torch.bfloat16 if narrow else torch.float32
-    for name in packable(network) if kind != Kind.fp32 else eight.intersection(packable(network)):
+    for name, plain in packable(network).items():
         key = f"{name}.weight"
+        if kind == Kind.fp32 and name not in eight and not _gains(plain, rest[key], rows):
+            continue
         weight, bias = rest.pop(key), rest.pop(f"{name}.bias", None)
         bias = None if bias is None else bias.detach().clone()  # a view would keep a whole file
         if name in eight:
@@ -300,9 +306,14 @@ def linear(weight: Tensor, kind: Kind) -> nn.Module:
 
 def pack(network: nn.Module, kind: Kind, *, rows: int = 1, int8_after_norms: bool = False) -> None:
     """Replace the large linear layers of a filled network by those of `kind`, as `install`."""
-    if kind != Kind.fp32 or int8_after_norms:
-        weights = compress(network.state_dict(), network, kind)
-        install(network, weights, kind, rows=rows, int8_after_norms=int8_after_norms)
+    weights = compress(network.state_dict(), network, kind)
+    install(network, weights, kind, rows=rows, int8_after_norms=int8_after_norms)
+
+
+def _gains(layer: nn.Linear, weight: Tensor, rows: int) -> bool:
+    """Tell whether a float32 layer is faster in oneDNN's order."""
+    large = layer.weight.numel() >= LARGE
+    return rows == 1 and large and has_order(torch.float32, weight.device)
 
 
 def _after_norms(network: nn.Module) -> set[str]:
@@ -319,8 +330,8 @@ def _layer(
     weight: Tensor, rest: dict[str, Tensor], key: str, bias: Tensor | None, rows: int
 ) -> nn.Module:
     """Make the layer that a compressed weight asks for, and take its scales out of `rest`."""
-    if weight.dtype == torch.bfloat16:
-        return Bf16Linear(weight, bias, rows)
+    if weight.dtype in (torch.bfloat16, torch.float32):
+        return FloatLinear(weight, bias, rows)
     scale, lowest = rest.pop(key + SCALE), rest.pop(key + LOWEST, None)
     if lowest is None:
         return Int8Linear(weight, scale, bias)
