@@ -168,9 +168,14 @@ def test_loading_leaves_the_random_numbers_of_the_process_alone(folder: Path) ->
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_an_unknown_device_is_one_sentence(folder: Path) -> None:
-    with pytest.raises(ModelError, match="There is no device 'banana'"):
-        load(folder, device="banana")
+@pytest.mark.parametrize("device", ["banana", "mps", "cuda:2"])
+def test_an_unknown_device_is_one_sentence(
+    device: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ModelError, match=f"There is no device '{device}'"):
+        load(folder, device=device)
 
 
 def test_without_cuda_auto_is_the_cpu_and_cuda_is_refused(

@@ -201,9 +201,14 @@ def _device(name: str) -> torch.device:
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ModelError("There is no CUDA device here: use --device cpu.")
     try:
-        return torch.device(name)
+        device = torch.device(name)
     except RuntimeError:
-        raise ModelError(f"There is no device {name!r}: give auto, cpu or cuda.") from None
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ModelError(f"There is no device {name!r}: give auto, cpu or cuda.")
+    if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
+        raise ModelError(f"There is no device {name!r}: the CUDA devices here number {count}.")
+    return device
 
 
 def _load_native(
