@@ -187,6 +187,7 @@ def fake_checkpoint() -> types.ModuleType:
         dtype: str = "auto",
         quantize: str | None = None,
         together: int = 0,
+        compile: bool = False,
         watcher: object = None,
     ) -> FakeEngine:
         loads.append((model, device, threads))

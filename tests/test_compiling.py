@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +22,13 @@ import pytest
 import tiny
 import torch
 from tiny_cosyvoice import FAMILIES, networks, spec_of, voice
-from torch import Tensor, nn
+from torch import Tensor
 from torch._dynamo.utils import counters
 
 from voxkit import checkpoint, cosyvoice
-from voxkit.compiling import Apart
+from voxkit.compiling import CACHE, Apart
 from voxkit.decoder import FlowDecoder
+from voxkit.errors import ModelError
 from voxkit.modules import linears
 from voxkit.modules.compiled import COMPILES, compile_layers
 from voxkit.options import Options
@@ -32,9 +38,11 @@ from voxkit.voice import load_voice
 
 
 @pytest.fixture(autouse=True)
-def forgotten() -> None:
+def forgotten() -> Iterator[None]:
     torch._dynamo.reset()
     counters.clear()
+    yield
+    torch._dynamo.reset()
 
 
 def decoder(family: str, blocks: int | None = None) -> tuple[Any, Any]:
@@ -113,8 +121,8 @@ def test_every_block_is_compiled(family: str) -> None:
 def test_the_bundled_family_speaks_the_same_compiled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
-    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv(CACHE, "")  # and so restored after
     folder = tiny.folder(tmp_path / "model")
     said = []
     for compile in (False, True):
@@ -122,42 +130,113 @@ def test_the_bundled_family_speaks_the_same_compiled(
         anna = load_voice(folder / "voices" / "anna.safetensors")
         said.append(engine.speak("Seven old men walked by.", anna, Options(seed=3)).samples)
     np.testing.assert_allclose(said[0], said[1], atol=1e-3)
-    assert any((tmp_path / "hub" / "voxkit" / "compiled").iterdir())
+    code = tmp_path / "cache" / "voxkit" / "compiled"
+    assert any(code.iterdir()) and code.stat().st_mode & 0o777 == 0o700
+    code.chmod(0o777)
+    monkeypatch.setenv(CACHE, "")
+    with pytest.raises(ModelError, match="is not for you alone"):
+        checkpoint.load(folder, device="cpu", compile=True)
+
+
+def spoken_compiled(tmp_path: Path, **env: str) -> subprocess.Popen[str]:
+    """`voxkit speak --compile` in a process of its own, that never compiled anything before."""
+    kept = {k: v for k, v in os.environ.items() if k != CACHE}
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "voxkit"),
+            *"speak Hello. --compile --device cpu -o".split(),
+            str(tmp_path / "a.wav"),
+        ],
+        env={**kept, "XDG_CACHE_HOME": str(tmp_path / "cache"), **env},
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def test_without_a_compiler_it_says_so_in_one_sentence(tmp_path: Path) -> None:
-    words = ["speak", "Hello.", "--compile", "-o", str(tmp_path / "a.wav")]
-    missing = str(tmp_path / "no-such-compiler")
-    kept = {k: v for k, v in os.environ.items() if k != "TORCHINDUCTOR_CACHE_DIR"}
-    done = subprocess.run(
-        [sys.executable, "-m", "voxkit", *words, "--device", "cpu"],
-        env={**kept, "CXX": missing, "HF_HOME": str(tmp_path / "hub")},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1
-    assert done.stderr.startswith("Error: Nothing can be compiled here (")
-    assert done.stderr.endswith("leave --compile out.\n") and done.stderr.count("\n") == 1
+    process = spoken_compiled(tmp_path, CXX=str(tmp_path / "no-such-compiler"))
+    _, said = process.communicate(timeout=100)
+    assert process.returncode == 1
+    assert said.startswith("Error: Nothing can be compiled here (")
+    assert said.endswith("leave --compile out.\n") and said.count("\n") == 1
     assert not (tmp_path / "a.wav").exists()
 
 
+@pytest.mark.skipif(not shutil.which("g++"), reason="there is no g++ here")
+def test_ctrl_c_while_it_compiles_ends_it_and_leaves_nothing(tmp_path: Path) -> None:
+    process = spoken_compiled(tmp_path)
+    code = tmp_path / "cache" / "voxkit" / "compiled"
+    while len(list(code.glob("**/*.so"))) < 1:  # the trial is over, or nearly
+        time.sleep(0.1)
+        assert process.poll() is None
+    time.sleep(2.0)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=100)
+    assert (process.returncode, said) == (130, "Error: Interrupted.\n")
+    assert not list(tmp_path.glob("a.wav*"))
+
+
+class Telling(FlowDecoder):
+    """A decoder that tells in which thread it works, with how many threads."""
+
+    def decode(self, tokens: Tensor, state: Any, last: bool) -> Any:
+        told.add((threading.get_ident(), torch.get_num_threads()))
+        if not len(tokens):
+            raise ValueError("nothing to decode")
+        return super().decode(tokens, state, last)
+
+
+told: set[tuple[int, int]] = set()
+
+
 def test_work_is_done_in_one_thread_of_its_own() -> None:
-    class Telling(FlowDecoder):
-        def init_state(self, *given: Any) -> Any:
-            threads.add(threading.get_ident())
-            return super().init_state(*given)
+    plain, speaker = tiny.engine().parts.decoder, tiny.voice()
+    apart = Apart(Telling(plain.spec, plain.network))
+    assert apart.network is plain.network and apart.prefers_whole == plain.prefers_whole
+    wanted, before = mel_in_hops(plain, speaker, 9), torch.get_num_threads()
+    told.clear()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            torch.testing.assert_close(mel_in_hops(apart, speaker, 9), wanted)
+        with ThreadPoolExecutor(3) as pool:  # as requests of a batch do
+            many = list(pool.map(lambda _: mel_in_hops(apart, speaker, 9), range(6)))
+    finally:
+        torch.set_num_threads(before)
+    for made in many:
+        torch.testing.assert_close(made, wanted)
+    assert len({thread for thread, _ in told} - {threading.get_ident()}) == 1
+    assert {count for _, count in told} == {1, 2}
+    some, every = (list(itertools.islice(d.hops(speaker), 4)) for d in (apart, plain))
+    assert some == every
 
-        def decode(self, *given: Any) -> Any:
-            threads.add(threading.get_ident())
-            return super().decode(*given)
 
-    threads: set[int] = set()
+def test_what_goes_wrong_there_is_raised_here() -> None:
     plain = tiny.engine().parts.decoder
     apart = Apart(Telling(plain.spec, plain.network))
-    assert isinstance(apart.network, nn.Module) and apart.prefers_whole == plain.prefers_whole
-    made = mel_in_hops(apart, tiny.voice(), 9)
-    assert torch.equal(made, mel_in_hops(plain, tiny.voice(), 9))
-    assert len(threads) == 1 and threading.get_ident() not in threads
-    assert list(zip(range(4), apart.hops(tiny.voice()), strict=False)) == list(
-        zip(range(4), plain.hops(tiny.voice()), strict=False)
-    )
+    state = apart.seed(apart.init_state(tiny.voice(), Options()), tiny.seeded(1))
+    with pytest.raises(ValueError, match="nothing to decode"):
+        apart.decode(torch.zeros(0), state, True)
+    assert apart.decode(torch.arange(5), state, True)[0].shape[2] == 10
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_has_a_thread_of_its_own() -> None:
+    code = """
+import os, sys, tiny
+from voxkit.compiling import CACHE, Apart
+from voxkit.options import Options
+import torch
+torch.set_num_threads(1)
+apart = Apart(tiny.engine().parts.decoder)
+for _ in range(2):
+    state = apart.seed(apart.init_state(tiny.voice(), Options()), tiny.seeded(1))
+    assert apart.decode(torch.arange(5), state, True)[0].shape[2] == 10
+    child = os.fork()
+    if child:
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    env = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", code], env=env, check=True, timeout=100)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
 from voxkit.audio import Audio
 from voxkit.decoder import FlowDecoder
@@ -365,9 +366,10 @@ def tensor_bytes() -> int:
     gc.collect()
     sizes = {}
     for found in gc.get_objects():
-        # isinstance() would ask lazy objects too; sparse and meta tensors have no memory to count
+        # isinstance() would ask lazy objects too; sparse, meta and fake tensors have no memory
         if (
             issubclass(type(found), torch.Tensor)
+            and not issubclass(type(found), FakeTensor)
             and found.layout == torch.strided
             and not found.is_meta
         ):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import queue
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voxkit.catalogue import home_folder
 from voxkit.errors import ModelError
 
 if TYPE_CHECKING:
@@ -18,20 +22,23 @@ if TYPE_CHECKING:
     from voxkit.options import Options
     from voxkit.voice import Voice
 
+CACHE = "TORCHINDUCTOR_CACHE_DIR"  # torch's own variable for where machine code is kept
+
 
 def compiled(decoder: Decoder) -> Decoder:
     """Let torch compile the layers of a new decoder, when they are first asked for.
 
-    What the compiler makes is kept for later processes in the user's own cache: the folder that it
-    would take by itself is one where others may put something.
-    Raises `ModelError` where there is no compiler.
+    What the compiler makes is kept for later processes, in a folder of the user's own: that which
+    torch would take by itself lies where others may put something.
+    Raises `ModelError` where nothing can be compiled.
     """
     from voxkit.modules.compiled import compile_layers
 
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(home_folder() / "voxkit" / "compiled"))
+    if not os.environ.get(CACHE):
+        os.environ[CACHE] = str(_own_folder())
     apart = Apart(decoder)
     try:
-        apart.thread.submit(_tried, next(decoder.network.parameters()).device).result()
+        apart.tried()
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise ModelError(f"Nothing can be compiled here ({reason}): leave --compile out.") from None
@@ -39,32 +46,46 @@ def compiled(decoder: Decoder) -> Decoder:
     return apart
 
 
-def _tried(device: torch.device) -> Tensor:
-    """Compile next to nothing."""
-    import torch
-
-    return torch.compile(torch.neg)(torch.zeros(1, device=device))
+def _own_folder() -> Path:
+    """Make the folder for machine code, that only this user may enter.  Raises `ModelError`."""
+    above = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    folder = above / "voxkit" / "compiled"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    state = folder.stat()
+    if hasattr(os, "getuid") and (state.st_uid != os.getuid() or state.st_mode & 0o022):
+        raise ModelError(
+            f"{folder} is not for you alone, and code would be run from it: "
+            f"set {CACHE} to a folder of yours."
+        )
+    return folder
 
 
 class Apart:
     """A decoder that does its work in a thread of its own, one call after another.
 
     In the main thread Ctrl-C might come while torch compiles, which takes it for a fault of what it
-    reads there and goes on.
+    reads there and goes on.  The thread is a daemon's: nobody waits for it at the end.
     """
 
     def __init__(self, decoder: Decoder) -> None:
         self._decoder, self.prefers_whole = decoder, decoder.prefers_whole
-        self.thread = ThreadPoolExecutor(1, "decoder")
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._starting, self._process = threading.Lock(), 0
 
     @property
     def network(self) -> nn.Module:
         """The network whose layers do nearly all of the work."""
         return self._decoder.network
 
+    def tried(self) -> None:
+        """Compile next to nothing.  Raises `RuntimeError` where that cannot be."""
+        import torch
+
+        self._done(torch.compile(torch.neg), torch.zeros(1, device=self._device()))
+
     def init_state(self, voice: Voice, options: Options) -> Any:
         """Do as the decoder does."""
-        return self.thread.submit(self._decoder.init_state, voice, options).result()
+        return self._done(self._decoder.init_state, voice, options)
 
     def hops(self, voice: Voice, earlier: Sequence[int] = ()) -> Iterator[int]:
         """Do as the decoder does."""
@@ -76,4 +97,42 @@ class Apart:
 
     def decode(self, tokens: Tensor, state: Any, last: bool) -> tuple[Tensor, Any]:
         """Do as the decoder does."""
-        return self.thread.submit(self._decoder.decode, tokens, state, last).result()
+        made: tuple[Tensor, Any] = self._done(self._decoder.decode, tokens, state, last)
+        return made
+
+    def _device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def _done(self, work: Callable[..., Any], *given: Any) -> Any:
+        """Return what `work` returns in the thread, with this thread's number of CPU threads.
+
+        On a GPU it works on this thread's stream.
+        """
+        import torch
+
+        device, threads, made = self._device(), torch.get_num_threads(), Future[Any]()
+        stream = torch.cuda.current_stream(device) if device.type == "cuda" else None
+
+        def job() -> None:
+            try:
+                if torch.get_num_threads() != threads:
+                    torch.set_num_threads(threads)
+                with contextlib.nullcontext() if stream is None else torch.cuda.stream(stream):
+                    made.set_result(work(*given))
+            except BaseException as error:  # noqa: BLE001 (raised by the one who waits for it)
+                made.set_exception(error)
+
+        with self._starting:
+            if self._process != os.getpid():  # the first call of this process, forked or not
+                self._jobs, self._process = queue.SimpleQueue(), os.getpid()
+                threading.Thread(target=_work, args=(self._jobs,), daemon=True).start()
+                weakref.finalize(self, self._jobs.put, None)
+            self._jobs.put(job)
+        return made.result()
+
+
+def _work(jobs: queue.SimpleQueue[Callable[[], None] | None]) -> None:
+    """Do jobs until there is none to come."""
+    while (job := jobs.get()) is not None:
+        job()
+        del job  # holds what it was given

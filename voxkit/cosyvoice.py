@@ -1,7 +1,8 @@
 """Makes the parts of an engine from a CosyVoice 2 or Fun-CosyVoice 3 folder of the hub.
 
-A folder is converted once (`convert`); its weights are memory-mapped from then on (`load`).  What
-the public implementation does differently is in the spec's quirks, which only `compat` follows.
+A folder is converted once (`convert`); its weights are memory-mapped from then on (`load`), and put
+into another order where that is faster (`voxkit/modules/linears.py`).  What the public
+implementation does differently is in the spec's quirks, which only `compat` follows.
 """
 
 from __future__ import annotations

@@ -86,6 +86,7 @@ def test_in_float32_large_layers_for_one_row_are_only_reordered(
 ) -> None:
     plain, packed, many = net(), net(), net()
     monkeypatch.setattr(linears, "LARGE", plain.blocks[0].weight.numel() - 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     pack(packed, Kind.fp32)
     pack(many, Kind.fp32, rows=MANY)
     assert type(packed.blocks[0]) is FloatLinear and packed.blocks[0].bits == 32.0
@@ -93,6 +94,16 @@ def test_in_float32_large_layers_for_one_row_are_only_reordered(
     x = torch.randn(*rows, 128, generator=tiny.seeded(1))
     assert error(packed(x), plain(x)) < 1e-6
     assert narrowed(x, packed.blocks[0]) is x
+
+
+@pytest.mark.parametrize("kind", [Kind.fp32, Kind.bf16, Kind.int8])
+def test_weights_of_another_shape_are_refused(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linears, "LARGE", 1)
+    network = net()
+    weights = compress(network.state_dict(), network, kind)
+    weights["first.weight"] = weights["first.weight"][:, 1:]
+    with pytest.raises(RuntimeError, match=r"first\.weight"):
+        install(network, weights, kind)
 
 
 @pytest.mark.parametrize("count", [1, 7, MANY + 1])

@@ -262,7 +262,8 @@ def batch(
         "voice": wanted.content,
         "model": [engine.fingerprint, engine.spec.name, engine.spec.revision]
         + [f"{name}={getattr(request, name)}" for name in LOADING if _asked(request, name)]
-        + ["together"] * (together > 0),
+        + ["together"] * (together > 0)
+        + ["compile"] * request.compile,
         "options": dataclasses.asdict(dataclasses.replace(order.options, seed=0)),
         "style": [style.settings(), style.said, style.exact],
         "reading": [reading.ssml, {word: said.value for word, said in reading.lexicon.items()}],

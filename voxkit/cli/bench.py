@@ -63,7 +63,7 @@ def bench(
     asked += ["--compile"] if compile else []
     asked += ["--offline"] if offline else []
     asked += ["--voice", voice] if voice else []
-    found: dict[str, Any] = {"model": model, "random_weights": random_weights}
+    found: dict[str, Any] = {"model": model, "random_weights": random_weights, "compiled": compile}
     with out.bar("Measuring", None):
         # Before torch is loaded here: a child's peak memory counts from its parent's size.
         if cold and not random_weights:
@@ -193,7 +193,7 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     rows += [
         ("import of torch", f"{found['import_s']:.2f} s"),
         ("load", f"{found['load_s']:.2f} s"),
-        ("weights", _weights(kept)),
+        ("weights", _weights(kept) + (", compiled" if found["compiled"] else "")),
         ("first audio, warm", f"{warm['first_audio_ms']:.0f} ms"),
         ("RTF, warm", f"{warm['rtf']:.3f}"),
         ("  generator", f"{warm['generator_rtf']:.3f}, {warm['tokens_per_s']:.0f} tokens/s"),

@@ -49,7 +49,10 @@ def has_order(kind: torch.dtype, device: torch.device) -> bool:
 
 
 class Packed(nn.Module):
-    """A linear layer without weights to look at; `weight` tells their shape, type and device."""
+    """A linear layer without weights to look at; `weight` tells their shape, type and device.
+
+    On a CPU they are in an order that only oneDNN knows: it cannot be copied or pickled.
+    """
 
     bits: float  # that a weight takes, its share of the scales included
 
@@ -282,6 +285,9 @@ def install(
         if kind == Kind.fp32 and name not in eight and not _gains(plain, rest[key], rows):
             continue
         weight, bias = rest.pop(key), rest.pop(f"{name}.bias", None)
+        if weight.dtype != torch.uint8 and weight.shape != plain.weight.shape:
+            wanted = tuple(plain.weight.shape)
+            raise RuntimeError(f"{key} is {tuple(weight.shape)} where {wanted} is asked for")
         bias = None if bias is None else bias.detach().clone()  # a view would keep a whole file
         if name in eight:
             layer: nn.Module = Int8Rows(*_int8(weight.float()), bias, rows, gives)
@@ -311,9 +317,9 @@ def pack(network: nn.Module, kind: Kind, *, rows: int = 1, int8_after_norms: boo
 
 
 def _gains(layer: nn.Linear, weight: Tensor, rows: int) -> bool:
-    """Tell whether a float32 layer is faster in oneDNN's order."""
-    large = layer.weight.numel() >= LARGE
-    return rows == 1 and large and has_order(torch.float32, weight.device)
+    """Tell whether a float32 layer is faster in oneDNN's order, in which all cores read it."""
+    large, cores = layer.weight.numel() >= LARGE, torch.get_num_threads()
+    return rows == 1 and large and cores > 1 and has_order(torch.float32, weight.device)
 
 
 def _after_norms(network: nn.Module) -> set[str]:

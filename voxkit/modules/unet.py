@@ -57,8 +57,6 @@ class NormedConv(nn.Module):
 class ResnetBlock(nn.Module):
     """Two normed convolutions with the time added between, around a 1 x 1 shortcut."""
 
-    compiles = ("forward",)
-
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
         self.first = NormedConv(inputs, width)
