@@ -9,6 +9,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,13 +65,18 @@ class Apart:
     """A decoder that does its work in a thread of its own, one call after another.
 
     In the main thread Ctrl-C might come while torch compiles, which takes it for a fault of what it
-    reads there and goes on.  The thread is a daemon's: nobody waits for it at the end.
+    reads there and goes on.  When Python ends, the thread stops before the next block.
     """
 
     def __init__(self, decoder: Decoder) -> None:
+        from voxkit.modules.compiled import COMPILES
+
         self._decoder, self.prefers_whole = decoder, decoder.prefers_whole
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._starting, self._process = threading.Lock(), 0
+        self._starting, self._process, self._ended = threading.Lock(), 0, threading.Event()
+        for module in decoder.network.modules():
+            if hasattr(module, COMPILES):
+                module.register_forward_pre_hook(partial(_go_on, self._ended))
 
     @property
     def network(self) -> nn.Module:
@@ -125,10 +131,35 @@ class Apart:
         with self._starting:
             if self._process != os.getpid():  # the first call of this process, forked or not
                 self._jobs, self._process = queue.SimpleQueue(), os.getpid()
-                threading.Thread(target=_work, args=(self._jobs,), daemon=True).start()
-                weakref.finalize(self, self._jobs.put, None)
+                thread = threading.Thread(target=_work, args=(self._jobs,), daemon=True)
+                thread.start()
+                weakref.finalize(self, _end, self._jobs, self._ended, thread, os.getpid())
             self._jobs.put(job)
         return made.result()
+
+
+class _Ended(Exception):
+    """Python ends, and nobody waits for the mel any more."""
+
+
+def _go_on(ended: threading.Event, *block: object) -> None:
+    """Let a block begin, unless Python ends."""
+    if ended.is_set():
+        raise _Ended
+
+
+def _end(
+    jobs: queue.SimpleQueue[Callable[[], None] | None],
+    ended: threading.Event,
+    thread: threading.Thread,
+    process: int,
+) -> None:
+    """Let the thread end with its decoder or with Python, which must not leave it in torch."""
+    if process == os.getpid():  # and not a child that was forked from it
+        ended.set()
+        jobs.put(None)
+        if threading.current_thread() is not thread:
+            thread.join()
 
 
 def _work(jobs: queue.SimpleQueue[Callable[[], None] | None]) -> None:
