@@ -18,6 +18,7 @@ from voxkit.errors import ModelError
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+    from torch.utils.hooks import RemovableHandle
 
     from voxkit.engine import Decoder
     from voxkit.options import Options
@@ -74,9 +75,9 @@ class Apart:
         self._decoder, self.prefers_whole = decoder, decoder.prefers_whole
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._starting, self._process, self._ended = threading.Lock(), 0, threading.Event()
-        for module in decoder.network.modules():
-            if hasattr(module, COMPILES):
-                module.register_forward_pre_hook(partial(_go_on, self._ended))
+        blocks = [block for block in decoder.network.modules() if hasattr(block, COMPILES)]
+        asks = partial(_go_on, self._ended)
+        self._asked = [block.register_forward_pre_hook(asks) for block in blocks]
 
     @property
     def network(self) -> nn.Module:
@@ -133,7 +134,8 @@ class Apart:
                 self._jobs, self._process = queue.SimpleQueue(), os.getpid()
                 thread = threading.Thread(target=_work, args=(self._jobs,), daemon=True)
                 thread.start()
-                weakref.finalize(self, _end, self._jobs, self._ended, thread, os.getpid())
+                given = self._jobs, self._ended, self._asked, thread, os.getpid()
+                weakref.finalize(self, _end, *given)
             self._jobs.put(job)
         return made.result()
 
@@ -151,15 +153,21 @@ def _go_on(ended: threading.Event, *block: object) -> None:
 def _end(
     jobs: queue.SimpleQueue[Callable[[], None] | None],
     ended: threading.Event,
+    asked: Sequence[RemovableHandle],
     thread: threading.Thread,
     process: int,
 ) -> None:
-    """Let the thread end with its decoder or with Python, which must not leave it in torch."""
+    """Let the thread end with its decoder or with Python, which must not leave it in torch.
+
+    What it asked the blocks to heed is forgotten then.
+    """
     if process == os.getpid():  # and not a child that was forked from it
         ended.set()
         jobs.put(None)
         if threading.current_thread() is not thread:
             thread.join()
+        for hook in asked:
+            hook.remove()
 
 
 def _work(jobs: queue.SimpleQueue[Callable[[], None] | None]) -> None:
