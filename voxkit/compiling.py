@@ -134,8 +134,8 @@ class Apart:
                 self._jobs, self._process = queue.SimpleQueue(), os.getpid()
                 thread = threading.Thread(target=_work, args=(self._jobs,), daemon=True)
                 thread.start()
-                given = self._jobs, self._ended, self._asked, thread, os.getpid()
-                weakref.finalize(self, _end, *given)
+                left = self._jobs, self._ended, self._asked, thread, os.getpid()
+                weakref.finalize(self, _end, *left)
             self._jobs.put(job)
         return made.result()
 
