@@ -169,10 +169,11 @@ def test_a_missing_file_is_made_again(vox: Vox, lines: Any) -> None:
         ("--sample-rate", "16000"),
         ("--quantize", "int8"),
         ("--dtype", "fp32"),
+        ("--compile",),
     ],
 )
 def test_a_change_of_how_to_speak_makes_all_lines_again(
-    vox: Vox, lines: Any, change: tuple[str, str]
+    vox: Vox, lines: Any, change: tuple[str, ...]
 ) -> None:
     lines("One.", "Two.")
     vox("batch", "lines.txt", "-o", "out")
