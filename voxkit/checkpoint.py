@@ -206,15 +206,10 @@ def _device(name: str) -> torch.device:
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
         raise ModelError(f"There is no device {name!r}: give auto, cpu or cuda.")
-    if device.index is not None and device.type == "cuda" and device.index >= _gpus():
-        raise ModelError(f"There is no device {name!r}: there are {_gpus()} CUDA devices here.")
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and device.index is not None and device.index >= count:
+        raise ModelError(f"There is no device {name!r}: there are {count} CUDA devices here.")
     return device
-
-
-def _gpus() -> int:
-    import torch
-
-    return torch.cuda.device_count()
 
 
 def _load_native(
