@@ -63,6 +63,7 @@ class FakeEngine:
     fingerprint = FINGERPRINT
     sample_rate = RATE
     prefers_whole = False
+    company = None
     default_voice = "anna"
     parts = SimpleNamespace(tokenizer=FakeEar())
 

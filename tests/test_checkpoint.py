@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -94,10 +94,15 @@ def test_requests_that_share_steps_say_what_they_say_alone(folder: Path) -> None
     def say(engine: voxkit.Engine, line: str) -> np.ndarray:
         return engine.speak(line, voice, voxkit.Options(seed=len(line))).samples
 
-    with ThreadPoolExecutor(4) as pool:
-        made = list(pool.map(lambda line: say(shared, line), lines))
-    for line, samples in zip(lines, made, strict=True):
-        np.testing.assert_allclose(samples, say(alone, line), atol=1e-3)
+    made: dict[int, np.ndarray] = {}
+    assert shared.company is not None
+    shared.company.run(
+        [partial(say, shared, line) for line in lines],
+        lambda index, future: made.update({index: future.result()}),
+    )
+    for index, line in enumerate(lines):
+        np.testing.assert_allclose(made[index], say(alone, line), atol=1e-3)
+        np.testing.assert_allclose(say(shared, line), say(alone, line), atol=1e-3)  # no task
 
 
 def test_static_memory_for_one_request_changes_no_token(folder: Path) -> None:

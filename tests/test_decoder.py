@@ -11,8 +11,9 @@ import tiny
 import torch
 from torch import Tensor
 
-from voxkit.decoder import DecoderState, FlowDecoder, VocosVocoder
+from voxkit.decoder import DecoderState, FlowDecoder, VocoderState, VocosVocoder
 from voxkit.options import Options
+from voxkit.prosody import NATURAL, Prosody
 from voxkit.voice import Voice
 
 SPEC, MEL = tiny.SPEC, tiny.MEL
@@ -262,14 +263,103 @@ def test_tokens_to_samples_are_the_same_bits_through_any_hops(
         assert torch.equal(speak(seed), first)
 
 
+# ---- several sentences at once ----------------------------------------------------------------
+
+
+def test_sentences_that_end_together_are_what_each_is_alone(decoder: FlowDecoder) -> None:
+    """Of any lengths, in any order, at several places, with voices and guidance of their own."""
+    lengths = [23, 0, 1, CHUNK, CHUNK + 1, 40, 23]
+    voices = [tiny.voice(), tiny.voice(seed=1, count=9)]
+
+    def rest() -> list[tuple[Tensor, DecoderState]]:
+        made = []
+        for seed, count in enumerate(lengths):
+            told = {"seed": seed, "options": Options(guidance=0.5 * (seed % 3 == 0))}
+            made.append((tokens(count, seed), started(decoder, voices[seed % 2], **told)))
+        begun = decoder.decode(tokens(12, 9), started(decoder, seed=9), False)[1]
+        return [*made, (tokens(7, 10), begun)]
+
+    alone = [decoder.decode(*one, True)[0] for one in rest()]
+    together = decoder.complete(rest())
+    assert [mel.shape[2] for mel in together[:7]] == [2 * count for count in lengths]
+    for wanted, made in zip(alone, together, strict=True):
+        torch.testing.assert_close(made, wanted, atol=1e-4, rtol=0)
+
+
+def test_sentences_at_one_place_are_decoded_together(
+    decoder: FlowDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[int] = []
+    velocity = decoder.network.velocity
+
+    def spy(x: Tensor, *rest: object) -> object:
+        rows.append(len(x))
+        return velocity(x, *rest)
+
+    base = decoder.init_state(tiny.voice(), Options(steps=1))
+    lengths = [FIRST + CHUNK + 1, 1, FIRST + 1, FIRST + CHUNK + 2]
+    rest = [(tokens(n, n), decoder.seed(base, tiny.seeded(n))) for n in lengths]
+    monkeypatch.setattr(decoder.network, "velocity", spy)
+    decoder.complete(rest)
+    assert rows == [4, 3, 2]  # in the first, the second and the third chunk
+
+
+def test_reading_on_from_one_state_changes_nothing_for_another(decoder: FlowDecoder) -> None:
+    base = decoder.init_state(tiny.voice(), Options())
+
+    def rest() -> list[tuple[Tensor, DecoderState]]:
+        return [(tokens(20, n), decoder.seed(base, tiny.seeded(n))) for n in range(3)]
+
+    for first, again in zip(decoder.complete(rest()), decoder.complete(rest()), strict=True):
+        assert torch.equal(first, again)
+
+
+PROSODIES = [
+    NATURAL,
+    NATURAL,
+    Prosody(factor=1.2),
+    NATURAL,
+    Prosody(whisper=True),
+    Prosody(speed=1.3),
+    Prosody(speed=1.3),
+    Prosody(whisper=True),
+]
+
+
+@pytest.mark.parametrize("head", ["source-filter", "istft"])
+def test_sounds_that_end_together_are_what_each_is_alone(head: str) -> None:
+    numbers = dataclasses.replace(SPEC.vocoder, head=head)
+    vocoder = tiny.engine(dataclasses.replace(SPEC, vocoder=numbers)).parts.vocoder
+    prosodies = PROSODIES if vocoder.stretches else [NATURAL] * len(PROSODIES)
+    frames = [34, 10, 23, 0, 20, 31, 47, 5]
+
+    def rest() -> list[tuple[Tensor, VocoderState]]:
+        made = [
+            (mel_of(count, seed), vocoder.init_state(tiny.seeded(seed), prosody))
+            for seed, (count, prosody) in enumerate(zip(frames, prosodies, strict=True))
+        ]
+        begun = vocoder.vocode(mel_of(13), vocoder.init_state(tiny.seeded(20)), False)[1]
+        return [*made, (mel_of(17, 3), begun)]
+
+    alone = [vocoder.vocode(*one, True)[0] for one in rest()]
+    together = vocoder.complete(rest())
+    for wanted, made in zip(alone, together, strict=True):
+        assert made.shape == wanted.shape
+        torch.testing.assert_close(made, wanted, atol=1e-3, rtol=0)
+
+
+def test_nothing_ends_as_nothing(decoder: FlowDecoder, vocoder: VocosVocoder) -> None:
+    assert decoder.complete([]) == vocoder.complete([]) == []
+
+
 def test_a_state_may_be_used_twice(decoder: FlowDecoder, vocoder: VocosVocoder) -> None:
     mel, said = mel_of(30), tokens()
     _, state = decoder.decode(said[:12], started(decoder), False)
     _, waves = vocoder.vocode(mel[:, :, :15], vocoder.init_state(tiny.seeded(2)), False)
-    before = state.generator.get_state(), waves.network.generator.get_state()
+    before = state.generators[0].get_state(), waves.network.generators[0].get_state()
     once = decoder.decode(said[12:], state, True)[0], vocoder.vocode(mel[:, :, 15:], waves, True)[0]
-    state.generator.set_state(before[0])  # a generator is the one thing that a call moves on
-    waves.network.generator.set_state(before[1])
+    state.generators[0].set_state(before[0])  # a generator is the one thing that a call moves on
+    waves.network.generators[0].set_state(before[1])
     twice = decoder.decode(said[12:], state, True)[0], vocoder.vocode(mel[:, :, 15:], waves, True)
     assert torch.equal(once[0], twice[0])
     assert torch.equal(once[1], twice[1][0])

@@ -18,7 +18,7 @@ FILES = sorted((ROOT / "voxkit").rglob("*.py"))
 # each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("files", "onnx"),
+    ("files", "onnx", "company"),
     ("spec", "options", "style", "catalogue", "precision"),
     ("cosyvoice_spec", "prosody", "conversion", "download"),
     ("families", "hub", "lookalikes"),
@@ -41,11 +41,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("library",),
     ("arriving", "delivery", "readings", "provenance"),
     ("live_score",),
-    ("tokenizer", "generator", "sharing", "cosyvoice_front", "cosyvoice_weights"),
+    ("tokenizer", "generator", "cosyvoice_front", "cosyvoice_weights"),
     ("decoder",),
     ("cosyvoice",),
     ("engine",),
-    ("compiling",),
+    ("compiling", "sharing"),
     ("checkpoint", "measuring"),
     ("random_model",),
     ("__init__",),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from voxkit.download import Watcher
-    from voxkit.engine import Engine, Generator
+    from voxkit.engine import Engine, Parts
 
 BUNDLED = "voxkit-en"
 SCALE = ".scale"  # a weight with this beside it is int8 with one scale a row
@@ -86,9 +86,9 @@ def load(
     A hub model that is not on this machine is fetched first, unless `offline`; `watcher` is told of
     it.  `compat` follows the quirks of a family's public implementation, in float32 unless asked.
     `dtype` auto, fp32 or bf16 and `quantize` int8 or int4 say how weights are kept: auto is bf16
-    where the device is fast at it.  So many requests as `together` says, each in a thread of its
-    own, share passes over the token generator's weights; their tokens come sentence by sentence.
-    With `compile` torch compiles the decoder, for which the first sound waits.
+    where the device is fast at it.  So many requests as `together` says are worked on at once,
+    sentence by sentence, if they are tasks that `Engine.company` runs.  With `compile` torch
+    compiles the decoder, for which the first sound waits.
     Raises `ModelError` in one sentence for an unknown, absent or damaged model.
     """
     from voxkit.download import Unwatched
@@ -181,12 +181,11 @@ def _load_cosyvoice(
 
     converted = conversion.converted(folder, family, convert, version=cosyvoice.CONVERTER_VERSION)
     made = cosyvoice.load(folder, converted, device=device, precision=precision, compat=compat)
-    generator = seated(made.generator, made.generator.lm, together)
     decoder = compiled(made.decoder) if compile else made.decoder
-    parts = Parts(made.frontend, made.tokenizer, generator, decoder, made.vocoder)
+    parts = Parts(made.frontend, made.tokenizer, made.generator, decoder, made.vocoder)
     return Engine(
         dataclasses.replace(made.spec, revision=conversion.revision(folder)),
-        parts,
+        seated(parts, made.generator.lm, together),
         fingerprint=cosyvoice.fingerprint(made.spec),
         default_voice=_default_voice(_ASSETS / BUNDLED),  # its recording speaks for any model
         called=called,
@@ -247,36 +246,42 @@ def _load_native(
     parts = Parts(
         frontend=PhoneFrontend(spec.text, Lexicon.bundled(), modules["letters"]),  # type: ignore[arg-type]
         tokenizer=FsqTokenizer(spec, modules["tokenizer"], modules["speaker"], vocoder),  # type: ignore[arg-type]
-        generator=seated(generator, lm, together),
+        generator=generator,
         decoder=compiled(decoder) if compile else decoder,
         vocoder=VocosVocoder(spec, vocoder),  # type: ignore[arg-type]
     )
     listens = {n: w for n, w in weights.items() if n.startswith(("tokenizer.", "speaker."))}
     return Engine(
         spec,
-        parts,
+        seated(parts, lm, together),
         fingerprint=fingerprint(spec, listens),
         default_voice=_default_voice(folder),
         trial_lines=spec.trial_lines,
     )
 
 
-def seated(generator: Generator, network: Any, rows: int) -> Generator:
-    """Let so many requests of a new generator, which runs `network`, take their steps together.
+def seated(parts: Parts, lm: Any, together: int) -> Parts:
+    """Let so many requests of new parts, whose generator runs `lm`, be worked on together.
 
-    On a GPU a request that is alone takes its steps in static memory.
+    Without any, a request that is alone on a GPU takes its steps in static memory.
     """
-    if not rows:
-        if network.transformer.norm.weight.is_cuda:
+    if not together:
+        if lm.transformer.norm.weight.is_cuda:
             from voxkit.modules.alone import Alone
 
-            network.transformer = Alone(network.transformer)
-        return generator
-    from voxkit.modules.together import Together
-    from voxkit.sharing import SharedGenerator
+            lm.transformer = Alone(lm.transformer)
+        return parts
+    from voxkit.company import Company
+    from voxkit.sharing import SharedDecoder, SharedVocoder
 
-    network.transformer = Together(network.transformer, rows)
-    return SharedGenerator(generator, network.transformer)
+    company = Company(together)
+    parts.generator.join(company)
+    return dataclasses.replace(
+        parts,
+        decoder=SharedDecoder(parts.decoder, company),
+        vocoder=SharedVocoder(parts.vocoder, company),
+        company=company,
+    )
 
 
 def _reader(

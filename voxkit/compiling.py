@@ -72,7 +72,8 @@ class Apart:
     def __init__(self, decoder: Decoder) -> None:
         from voxkit.modules.compiled import COMPILES
 
-        self._decoder, self.prefers_whole = decoder, decoder.prefers_whole
+        self._decoder = decoder
+        self.prefers_whole, self.joins = decoder.prefers_whole, decoder.joins
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._starting, self._process, self._ended = threading.Lock(), 0, threading.Event()
         blocks = [block for block in decoder.network.modules() if hasattr(block, COMPILES)]
@@ -105,6 +106,11 @@ class Apart:
     def decode(self, tokens: Tensor, state: Any, last: bool) -> tuple[Tensor, Any]:
         """Do as the decoder does."""
         made: tuple[Tensor, Any] = self._done(self._decoder.decode, tokens, state, last)
+        return made
+
+    def complete(self, rest: Sequence[tuple[Tensor, Any]]) -> list[Tensor]:
+        """Do as the decoder does."""
+        made: list[Tensor] = self._done(self._decoder.complete, rest)
         return made
 
     def _device(self) -> torch.device:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from voxkit.audio import Audio
 from voxkit.catalogue import OWN_SPEC, unreadable
+from voxkit.company import Company
 from voxkit.cosyvoice_front import BpeText, OnnxSpeaker, OnnxTokenizer
 from voxkit.cosyvoice_spec import BpeTextSpec, ConformerSpec, CosyVoiceSpec, UnetSpec
 from voxkit.cosyvoice_weights import Names, flow_names, hift_names, lm_names, read_weights
@@ -304,6 +305,10 @@ class TextGenerator:
         spec = self.spec.generator
         return int(spec.min_tokens_per_text_id * count), int(spec.max_tokens_per_text_id * count)
 
+    def join(self, company: Company) -> None:
+        """Take the steps of all who have a seat at once."""
+        self.lm.join(company)
+
     def tokens(
         self,
         text_ids: tuple[int, ...],
@@ -379,6 +384,7 @@ class MelDecoder:
         """With `full_attention` all mel comes at the end, every frame having seen every other."""
         self.spec, self.network, self.decoder = spec, flow, FlowDecoder(flow)
         self.full_attention = full_attention
+        self.joins = flow.speaker.weight.is_cuda  # one sentence keeps a CPU busy
 
     def init_state(self, voice: Voice, options: Options) -> FlowState:
         """Return the state after the reference, from which any number of sentences can start."""
@@ -408,11 +414,17 @@ class MelDecoder:
         device = state.pending.device
         return self.decoder.decode(tokens.long()[None].to(device), state, last)
 
+    def complete(self, rest: Sequence[tuple[Tensor, FlowState]]) -> list[Tensor]:
+        """Take the last tokens (t,) of several sentences → what is left of the mel of each."""
+        moved = [(tokens.long()[None].to(state.pending.device), state) for tokens, state in rest]
+        return self.decoder.complete(moved)
+
 
 class HiftPart:
     """Mel → waveform."""
 
     stretches = False
+    joins = False
 
     def __init__(self, spec: CosyVoiceSpec, hift: Hift) -> None:
         self.spec = spec
@@ -436,3 +448,7 @@ class HiftPart:
     ) -> tuple[Tensor, HiftState | HiftFadeState]:
         """Take more mel (1, M, f) and return all finished samples (s,), and the state."""
         return self.vocoder.vocode(mel, state, last)  # type: ignore[arg-type]
+
+    def complete(self, rest: Sequence[tuple[Tensor, HiftState | HiftFadeState]]) -> list[Tensor]:
+        """Take the last mel (1, M, f) of several sentences → what is left of the sound of each."""
+        return [self.vocode(mel, state, True)[0] for mel, state in rest]

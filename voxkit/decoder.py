@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from voxkit.company import by_kind
 from voxkit.errors import ModelError
 from voxkit.generator import voice_tensors
+from voxkit.modules.chunks import within
 from voxkit.modules.dit import BlockState, Dit, EncoderState
 from voxkit.modules.fsq import tokens_to_codes
 from voxkit.modules.vocos import Vocos, VocosState
@@ -25,17 +27,50 @@ _BLOCK = 10  # mel frames that the vocoder takes at a time, 0.2 s
 
 @dataclass(frozen=True)
 class DecoderState:
-    """Everything the decoder knows of one sentence so far."""
+    """Everything the decoder knows of one sentence so far, or of several that are equally far."""
 
-    voice: Tensor  # (1, D)
+    voice: Tensor  # (B, D)
     guidance: float
     times: tuple[float, ...]  # at which the steps of the flow start
     encoder: EncoderState
     steps: tuple[tuple[BlockState, ...], ...]  # the past of every block at every step
     pending: Tensor  # (1, t, dims) codes that wait for their chunk or their look-ahead
     frames: int  # mel frames decoded so far, the reference's included
-    generator: torch.Generator | None  # noise of this sentence
-    begun: bool = False  # its first chunk is decoded
+    generators: tuple[torch.Generator, ...]  # noise of each sentence
+    begun: bool = False  # the first chunk is decoded
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """What sentences have in common that can be decoded together."""
+        return self.guidance, self.times, self.frames, self.begun
+
+    def first(self, count: int) -> DecoderState:
+        """Return the state of the first sentences, which goes on in place of this one."""
+        if count == len(self.voice):
+            return self
+        rows = count * _rows(self)
+        return dataclasses.replace(
+            self,
+            voice=self.voice[:count],
+            encoder=self.encoder.first(count),
+            steps=tuple(tuple(block.first(rows) for block in step) for step in self.steps),
+            generators=self.generators[:count],
+        )
+
+    @staticmethod
+    def joined(states: Sequence[DecoderState], spare: int) -> DecoderState:
+        """Make one state, with room for `spare` frames, of those of sentences at the same place."""
+        steps = zip(*(state.steps for state in states), strict=True)
+        return dataclasses.replace(
+            states[0],
+            voice=torch.cat([state.voice for state in states]),
+            encoder=EncoderState.joined([state.encoder for state in states]),
+            steps=tuple(
+                tuple(BlockState.joined(block, spare) for block in zip(*step, strict=True))
+                for step in steps
+            ),
+            generators=tuple(g for state in states for g in state.generators),
+        )
 
 
 class FlowDecoder:
@@ -48,6 +83,7 @@ class FlowDecoder:
     """
 
     prefers_whole = False  # it remembers little
+    joins = True  # several sentences at once are quicker than one by one
 
     def __init__(self, spec: ModelSpec, network: Dit) -> None:
         self.spec, self.network = spec, network
@@ -69,7 +105,7 @@ class FlowDecoder:
             steps=(self.network.init_blocks(rows),) * count,
             pending=torch.zeros(1, 0, self.spec.tokenizer.dims, device=device),
             frames=0,
-            generator=None,
+            generators=(),
         )
         return self._read_reference(voice, state)
 
@@ -88,7 +124,7 @@ class FlowDecoder:
     def seed(self, state: DecoderState, generator: torch.Generator) -> DecoderState:
         """Return the state with the noise of one sentence."""
         steps = tuple(tuple(block.shared() for block in step) for step in state.steps)
-        return dataclasses.replace(state, generator=generator, steps=steps)
+        return dataclasses.replace(state, generators=(generator,), steps=steps)
 
     @torch.inference_mode()
     def decode(
@@ -113,8 +149,47 @@ class FlowDecoder:
         state = dataclasses.replace(state, pending=codes)
         if not made:
             return codes.new_zeros(1, self.spec.mel.bins, 0), state
-        mel = torch.cat(made, dim=1).transpose(1, 2)
-        return mel * self.spec.mel.scale + self.spec.mel.mean, state
+        return self._mel(made), state
+
+    @torch.inference_mode()
+    def complete(self, rest: Sequence[tuple[Tensor, DecoderState]]) -> list[Tensor]:
+        """Take the last tokens (t,) of several sentences → what is left of the mel of each.
+
+        Those at the same place go together.  In float32 the mel (1, M, f) is that of `decode` but
+        for rounding.
+        """
+        places = [state.place for _, state in rest]
+        return by_kind(rest, places, lambda one: self.decode(*one, True)[0], self._ends)
+
+    def _ends(self, rest: Sequence[tuple[Tensor, DecoderState]]) -> list[Tensor]:
+        """Decode sentences at the same place to their ends, chunk by chunk."""
+        spec, ratio = self.spec.decoder, self.spec.mel_per_token
+        codes = [torch.cat([state.pending, self._codes(t)], dim=1)[0] for t, state in rest]
+        order = sorted(range(len(rest)), key=lambda i: len(codes[i]), reverse=True)
+        left = [len(codes[i]) for i in order]  # tokens, the longest sentence first
+        state = DecoderState.joined([rest[i][1] for i in order], left[0] * ratio)
+        padded = torch.nn.utils.rnn.pad_sequence([codes[i] for i in order], batch_first=True)
+        padded = torch.nn.functional.pad(padded, (0, 0, 0, spec.lookahead))
+        made: list[list[Tensor]] = [[] for _ in order]
+        while left and left[0]:
+            count = min(self._chunk_size(begun=state.begun), left[0])
+            counts = [min(count, tokens) for tokens in left if tokens]
+            window = padded[: len(counts), : count + spec.lookahead]
+            mel, state = self._chunk(window, state.first(len(counts)), counts)
+            state = dataclasses.replace(state, begun=True)
+            for row, tokens in enumerate(counts):
+                made[row].append(mel[row : row + 1, : tokens * ratio])
+            padded = padded[:, count:]
+            left = [tokens - done for tokens, done in zip(left, counts, strict=False)]
+        nothing = padded.new_zeros(1, 0, self.spec.mel.bins)
+        ends = {i: self._mel(made[row] or [nothing]) for row, i in enumerate(order)}
+        return [ends[i] for i in range(len(rest))]
+
+    def _mel(self, made: Sequence[Tensor]) -> Tensor:
+        """Join normalised pieces (1, f, M) to mel (1, M, F) in natural log."""
+        return (
+            torch.cat(list(made), dim=1).transpose(1, 2) * self.spec.mel.scale + self.spec.mel.mean
+        )
 
     def _codes(self, tokens: Tensor) -> Tensor:
         spec = self.spec.tokenizer
@@ -149,7 +224,7 @@ class FlowDecoder:
         The path there is a straight line from the noise, so all steps are rows of one batch.
         """
         features, guess, encoder = self.network.encoder.step(window, state.voice, state.encoder)
-        noise = torch.randn(guess.shape, generator=state.generator).to(guess.device)
+        noise = torch.randn(guess.shape, generator=state.generators[0]).to(guess.device)
         on = _condition(state, guess.device).repeat(len(state.steps), 1, 1)
         t = torch.tensor(state.times, device=guess.device).repeat_interleave(_rows(state))
         x = t[:, None, None] * known + (1 - t[:, None, None]) * noise
@@ -159,26 +234,55 @@ class FlowDecoder:
         frames = state.frames + known.shape[1]
         return past, dataclasses.replace(state, encoder=encoder, frames=frames)
 
-    def _chunk(self, window: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
-        """Decode codes (1, t + lookahead, dims) → normalised mel (1, 2t, M), the state."""
+    def _chunk(
+        self, window: Tensor, state: DecoderState, counts: Sequence[int] | None = None
+    ) -> tuple[Tensor, DecoderState]:
+        """Decode codes (B, t + lookahead, dims) → normalised mel (B, 2t, M), the state.
+
+        A sentence that ends here has fewer tokens than the longest, as `counts` tells: what is
+        decoded after its end means nothing, and it does not see it.
+        """
         features, guess, encoder = self.network.encoder.step(window, state.voice, state.encoder)
-        x = torch.randn(guess.shape, generator=state.generator).to(guess.device)
-        on = _condition(state, guess.device)
-        rows, voice, prompt = len(on), state.voice * on[:, 0], torch.zeros_like(guess * on)
-        features, guess = features * on, guess * on
+        frames, mask = guess.shape[1], None
+        rows = _rows(state)
+        lengths = (
+            [frames] * len(guess)
+            if counts is None
+            else [self.spec.mel_per_token * n for n in counts]
+        )
+        x = torch.zeros_like(guess)
+        for row, (length, generator) in enumerate(zip(lengths, state.generators, strict=True)):
+            x[row, :length] = torch.randn(1, length, x.shape[2], generator=generator)[0]
+        if min(lengths) < frames:
+            ends = [length for length in lengths for _ in range(rows)]
+            mask = within(ends, state.frames, frames, x.device)
+        on = _condition(state, guess.device).repeat(len(guess), 1, 1)
+        features, guess, voice = (
+            y.repeat_interleave(rows, dim=0) for y in (features, guess, state.voice)
+        )
+        features, guess, voice = features * on, guess * on, voice * on[:, 0]
+        prompt = torch.zeros_like(guess)
         steps, before = [], None
         for now, past in zip(state.times, state.steps, strict=True):
-            t = torch.full((rows,), now, device=x.device)
+            t = torch.full((len(on),), now, device=x.device)
             velocity, past = self.network.velocity(
-                x.expand(rows, -1, -1), t, features, guess, prompt, voice, state.frames, past
+                x.repeat_interleave(rows, dim=0),
+                t,
+                features,
+                guess,
+                prompt,
+                voice,
+                state.frames,
+                past,
+                mask,
             )
             if rows == 2:
-                velocity = (1 + state.guidance) * velocity[:1] - state.guidance * velocity[1:]
+                velocity = (1 + state.guidance) * velocity[::2] - state.guidance * velocity[1::2]
             ahead = velocity if before is None else 1.5 * velocity - 0.5 * before
             x, before = x + ahead / len(state.times), velocity
             steps.append(past)
         return x, dataclasses.replace(
-            state, encoder=encoder, steps=tuple(steps), frames=state.frames + x.shape[1]
+            state, encoder=encoder, steps=tuple(steps), frames=state.frames + frames
         )
 
 
@@ -199,6 +303,7 @@ class VocoderState:
     network: VocosState
     pending: Tensor  # (1, M, < _BLOCK frames)
     prosody: Prosody
+    begun: bool = False  # some mel has come
 
 
 class VocosVocoder:
@@ -210,7 +315,7 @@ class VocosVocoder:
 
     def __init__(self, spec: ModelSpec, model: Vocos) -> None:
         self.spec, self.model = spec, model
-        self.stretches = spec.vocoder.head == "source-filter"
+        self.stretches, self.joins = spec.vocoder.head == "source-filter", True
 
     def init_state(self, generator: torch.Generator, prosody: Prosody = NATURAL) -> VocoderState:
         """Return the state before the first frame.
@@ -238,4 +343,40 @@ class VocosVocoder:
             if final:
                 break
         wav = torch.cat(made) if made else mel.new_zeros(0)
-        return wav, VocoderState(network, pending, state.prosody)
+        return wav, VocoderState(network, pending, state.prosody, begun=True)
+
+    @torch.inference_mode()
+    def complete(self, rest: Sequence[tuple[Tensor, VocoderState]]) -> list[Tensor]:
+        """Take the last mel (1, M, f) of several sentences → what is left of the sound of each.
+
+        Those of which this is all go together if they are changed alike.  In float32 the samples
+        (s,) are those of `vocode` but for rounding.
+        """
+        kinds = [index if s.begun else s.prosody for index, (_, s) in enumerate(rest)]
+        return by_kind(rest, kinds, lambda one: self.vocode(*one, True)[0], self._wholes)
+
+    def _wholes(self, rest: Sequence[tuple[Tensor, VocoderState]]) -> list[Tensor]:
+        """Vocode whole sentences that are changed alike, block by block but for the last."""
+        order = sorted(range(len(rest)), key=lambda i: rest[i][0].shape[2], reverse=True)
+        mels = [(rest[i][0] - self.spec.mel.mean) / self.spec.mel.scale for i in order]
+        prosody = rest[0][1].prosody
+        generators = [g for i in order for g in rest[i][1].network.generators]
+        network = self.model.init_state(len(order), *generators)
+        made: list[list[Tensor]] = [[] for _ in order]
+        start, going = 0, len(order)
+        while going:
+            stop = start + _BLOCK
+            longer = sum(mel.shape[2] > stop for mel in mels)
+            for row in range(longer, going):
+                own = network.rows(slice(row, row + 1))
+                wav, _ = self.model.step(mels[row][:, :, start:], own, True, prosody)
+                made[row].append(wav[0])
+            if longer:
+                blocks = torch.cat([mel[:, :, start:stop] for mel in mels[:longer]])
+                network = network.rows(slice(longer))
+                wavs, network = self.model.step(blocks, network, False, prosody)
+                for row, wav in enumerate(wavs):
+                    made[row].append(wav)
+            start, going = stop, longer
+        ends = {i: torch.cat(made[row]) for row, i in enumerate(order)}
+        return [ends[i] for i in range(len(rest))]

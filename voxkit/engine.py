@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from voxkit.arriving import TextSource, Utterance, arriving, known
 from voxkit.audio import Audio
+from voxkit.company import Company
 from voxkit.delivery import Cast, Delivery, Wishes, deliver
 from voxkit.errors import ModelError, TextError, VoiceError
 from voxkit.families import AnySpec
@@ -73,6 +74,9 @@ class Tokenizer(Protocol):
 class Generator(Protocol):
     """Text and voice → speech tokens, one by one."""
 
+    def join(self, company: Company) -> None:
+        """Take the steps of all who have a seat in a company at once."""
+
     def tokens(
         self,
         text_ids: tuple[int, ...],
@@ -100,6 +104,7 @@ class Decoder(Protocol):
     """Speech tokens and voice → mel, on a grid of chunks."""
 
     prefers_whole: bool  # whether a sentence decoded at once takes much less memory than in hops
+    joins: bool  # whether several sentences at once are quicker than one by one
 
     @property
     def network(self) -> nn.Module:
@@ -120,11 +125,15 @@ class Decoder(Protocol):
     def decode(self, tokens: Tensor, state: State, last: bool) -> tuple[Tensor, State]:
         """Take more tokens (t,) → all finished mel (1, M, f) in natural log, and the state."""
 
+    def complete(self, rest: Sequence[tuple[Tensor, State]]) -> list[Tensor]:
+        """Take the last tokens (t,) of several sentences, with their states → the mel of each."""
+
 
 class Vocoder(Protocol):
     """Mel → waveform."""
 
     stretches: bool  # whether it changes the speed itself; else the mel is stretched for it
+    joins: bool  # whether several sentences at once are quicker than one by one
 
     def init_state(self, generator: torch.Generator, prosody: Prosody) -> State:
         """Return the state before the first frame of speech that is changed so.
@@ -134,6 +143,9 @@ class Vocoder(Protocol):
 
     def vocode(self, mel: Tensor, state: State, last: bool) -> tuple[Tensor, State]:
         """Take more mel (1, M, f) → all finished samples (s,) in [-1, 1], and the state."""
+
+    def complete(self, rest: Sequence[tuple[Tensor, State]]) -> list[Tensor]:
+        """Take the last mel (1, M, f) of several sentences, with their states → samples of each."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +157,7 @@ class Parts:
     generator: Generator
     decoder: Decoder
     vocoder: Vocoder
+    company: Company | None = None  # whose tasks have the parts work for all of them at once
 
 
 class Engine:
@@ -165,6 +178,7 @@ class Engine:
         self.fingerprint, self.default_voice = fingerprint, default_voice
         self.sample_rate = spec.mel.sample_rate
         self.prefers_whole = parts.decoder.prefers_whole  # sentences, where nobody waits for sound
+        self.company = parts.company  # whose tasks speak together
         self._readings = Readings(parts.decoder.init_state)
 
     def prepare(self, text: str | Sequence[Piece]) -> Script:

@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from voxkit.company import Company
 from voxkit.errors import TextError
 from voxkit.modules.linears import linear, pack
 from voxkit.modules.phone_lm import PhoneLm
 from voxkit.modules.ras import Draw, multinomial, repetition_aware
+from voxkit.modules.together import Joined, Together
 from voxkit.modules.transformer import Cache
 from voxkit.options import Options
 from voxkit.phonemes import GIVEN, SYMBOLS, LetterReader, Lexicon, phone_count, phones
@@ -120,6 +122,11 @@ class PhoneGenerator:
             self.heard, said = (table.contiguous() for table in model.tables())
         self.head = linear(said, kind)
         pack(model.transformer, kind)
+
+    def join(self, company: Company) -> None:
+        """Take the steps of all who have a seat at once."""
+        self.model.transformer = Together(self.model.transformer, company)
+        self.head = Joined(self.head, company)
 
     def bounds(self, text_ids: tuple[int, ...]) -> tuple[int, int]:
         """Return the fewest and the most speech tokens that may say text ids (N,)."""

@@ -91,7 +91,9 @@ class Timed:
 
 def timed(engine: Engine, seconds: dict[str, float], clock: Clock = time.perf_counter) -> Engine:
     """Return the same engine with timed parts, which add their seconds up in `seconds`."""
-    parts = {name: Timed(getattr(engine.parts, name), name, seconds, clock) for name in PARTS}
+    parts: dict[str, Any] = {
+        name: Timed(getattr(engine.parts, name), name, seconds, clock) for name in PARTS
+    }
     return type(engine)(
         engine.spec,
         dataclasses.replace(engine.parts, **parts),

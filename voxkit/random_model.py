@@ -12,6 +12,7 @@ from torch import nn
 
 from voxkit import cosyvoice
 from voxkit.checkpoint import seated
+from voxkit.company import Company
 from voxkit.compiling import compiled
 from voxkit.cosyvoice_spec import CosyVoiceSpec
 from voxkit.engine import Engine, Parts
@@ -77,13 +78,22 @@ class Generator:
             self.lm, (*transcript, *text_ids), voice.tokens.tolist(), choose, lengths=(count, count)
         )
 
+    def join(self, company: Company) -> None:
+        """Take the steps of all who have a seat at once."""
+        self.lm.join(company)
+
     @property
     def _last(self) -> int:
         return self.spec.decoder.codebook - 1
 
 
 def load(
-    family: str, device: torch.device, precision: Precision, *, compile: bool = False
+    family: str,
+    device: torch.device,
+    precision: Precision,
+    *,
+    together: int = 0,
+    compile: bool = False,
 ) -> tuple[Engine, Voice]:
     """Make an engine of a hub family's released shapes, and a voice of random numbers.
 
@@ -102,10 +112,11 @@ def load(
     parts = Parts(
         frontend,
         tokenizer,
-        seated(generator, nets["generator"], 0),
+        generator,
         compiled(decoder) if compile else decoder,
         cosyvoice.HiftPart(spec, nets["vocoder"]),
     )
+    parts = seated(parts, nets["generator"], together)
     engine = Engine(spec, parts, fingerprint=f"{spec.family}:random", default_voice="random")
     return engine, _voice(spec, engine.fingerprint)
 

@@ -1,82 +1,99 @@
-"""A token generator whose requests, from several threads, take their steps together."""
+"""Decoder and vocoder of an engine whose requests, from several threads, are worked on together.
+
+Who has a seat in a company has its sentences finished with those of the others; all else goes on as
+it did.  The token generator takes its steps together in `voxkit/modules/together.py`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
-from voxkit.options import Options
-from voxkit.voice import Voice
+from voxkit.company import Company, Serve
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor, nn
 
-    from voxkit.modules.together import Together
+    from voxkit.engine import Decoder, Vocoder
+    from voxkit.options import Options
+    from voxkit.prosody import Prosody
+    from voxkit.voice import Voice
 
-
-class Generator(Protocol):
-    """What is shared: a generator whose network's transformer is a `Together`."""
-
-    def tokens(
-        self,
-        text_ids: tuple[int, ...],
-        voice: Voice,
-        options: Options,
-        generator: torch.Generator,
-        *,
-        instruction: str | None = None,
-    ) -> Iterator[int]:
-        """Yield speech tokens until the text is said."""
-
-    def tokens_streamed(
-        self,
-        pieces: Iterable[tuple[int, ...]],
-        voice: Voice,
-        options: Options,
-        generator: torch.Generator,
-        *,
-        instruction: str | None = None,
-    ) -> Iterator[int]:
-        """Yield speech tokens while the text's ids still arrive."""
+    Wish = tuple[Tensor, Any, bool]  # what comes next, the state, whether it is the last
+    Made = tuple[Tensor, Any]  # what became of it, and the state
 
 
-class SharedGenerator:
-    """Makes all tokens of a sentence with a seat at the table, and hands them out then.
+class SharedDecoder:
+    """A decoder that several sentences end in at once."""
 
-    For many lines at once, where nobody listens yet.  Rounding differs with the company that a
-    request has, so its tokens may differ from those that it gets alone.
-    """
+    prefers_whole = True  # so that sentences come to it as they end
 
-    def __init__(self, generator: Generator, table: Together) -> None:
-        self._generator, self._table = generator, table
+    def __init__(self, decoder: Decoder, company: Company) -> None:
+        self._decoder, self._company, self.joins = decoder, company, decoder.joins
+        serve = _serve(decoder.decode, decoder.complete)
+        self._stage = company.stage(serve, most=None if decoder.joins else 1)
 
-    def tokens(
-        self,
-        text_ids: tuple[int, ...],
-        voice: Voice,
-        options: Options,
-        generator: torch.Generator,
-        *,
-        instruction: str | None = None,
-    ) -> Iterator[int]:
-        """Yield speech tokens, all of which are there when the first one comes."""
-        with self._table.seat():
-            said = self._generator.tokens(
-                text_ids, voice, options, generator, instruction=instruction
-            )
-            made = list(said)
-        yield from made
+    @property
+    def network(self) -> nn.Module:
+        """The network whose layers do nearly all of the work."""
+        return self._decoder.network
 
-    def tokens_streamed(
-        self,
-        pieces: Iterable[tuple[int, ...]],
-        voice: Voice,
-        options: Options,
-        generator: torch.Generator,
-        *,
-        instruction: str | None = None,
-    ) -> Iterator[int]:
-        """Yield speech tokens while the text's ids still arrive, without company."""
-        return self._generator.tokens_streamed(
-            pieces, voice, options, generator, instruction=instruction
-        )
+    def init_state(self, voice: Voice, options: Options) -> Any:
+        """Do as the decoder does."""
+        return self._decoder.init_state(voice, options)
+
+    def hops(self, voice: Voice, earlier: Sequence[int] = ()) -> Iterator[int]:
+        """Do as the decoder does."""
+        return self._decoder.hops(voice, earlier)
+
+    def seed(self, state: Any, generator: torch.Generator) -> Any:
+        """Do as the decoder does."""
+        return self._decoder.seed(state, generator)
+
+    def decode(self, tokens: Tensor, state: Any, last: bool) -> tuple[Tensor, Any]:
+        """Do as the decoder does, with others if the running thread has a seat."""
+        if self._company.here is None:
+            return self._decoder.decode(tokens, state, last)
+        return self._stage.ask((tokens, state, last))
+
+    def complete(self, rest: Sequence[tuple[Tensor, Any]]) -> list[Tensor]:
+        """Do as the decoder does."""
+        return self._decoder.complete(rest)
+
+
+class SharedVocoder:
+    """A vocoder that several sentences end in at once."""
+
+    def __init__(self, vocoder: Vocoder, company: Company) -> None:
+        self._vocoder, self._company = vocoder, company
+        self.stretches, self.joins = vocoder.stretches, vocoder.joins
+        serve = _serve(vocoder.vocode, vocoder.complete)
+        self._stage = company.stage(serve, most=None if vocoder.joins else 1)
+
+    def init_state(self, generator: torch.Generator, prosody: Prosody) -> Any:
+        """Do as the vocoder does."""
+        return self._vocoder.init_state(generator, prosody)
+
+    def vocode(self, mel: Tensor, state: Any, last: bool) -> tuple[Tensor, Any]:
+        """Do as the vocoder does, with others if the running thread has a seat."""
+        if self._company.here is None:
+            return self._vocoder.vocode(mel, state, last)
+        return self._stage.ask((mel, state, last))
+
+    def complete(self, rest: Sequence[tuple[Tensor, Any]]) -> list[Tensor]:
+        """Do as the vocoder does."""
+        return self._vocoder.complete(rest)
+
+
+def _serve(
+    go_on: Callable[[Tensor, Any, bool], Made],
+    complete: Callable[[Sequence[tuple[Tensor, Any]]], list[Tensor]],
+) -> Serve[Wish, Made]:
+    """Return what serves a stage: all ends at once, and then what is no end."""
+
+    def serve(wishes: Sequence[Wish]) -> list[Made]:
+        ends = iter(complete([(x, state) for x, state, last in wishes if last]))
+        return [(next(ends), wish[1]) if wish[2] else go_on(*wish) for wish in wishes]
+
+    return serve

@@ -294,3 +294,56 @@ def test_hops_fill_the_grid_of_the_reference_and_grow() -> None:
 def test_the_first_hop_is_the_smallest_that_can_be_heard(prompt: int, first: int) -> None:
     spec = without_quirks(spec_of("cosyvoice2"))
     assert next(hops(spec.stream, spec.decoder, prompt, hop=5)) == first + spec.decoder.lookahead
+
+
+# ---- several sentences at once ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("guidance", [0.0, 0.7])
+def test_sentences_that_end_together_are_what_each_is_alone(
+    flow: FlowDecoder, guidance: float
+) -> None:
+    """Of any lengths, after references of several lengths, with and without guidance."""
+    read = {
+        prompt: flow.decode(tokens(flow, 0), start(flow, prompt, guidance=guidance), False)[1]
+        for prompt in (0, 5, 13)
+    }
+    plain = flow.decode(tokens(flow, 0), start(flow, 13, guidance=0.3), False)[1]
+
+    def rest() -> list[tuple[Tensor, FlowState]]:
+        ends = [(33, 13), (1, 13), (0, 13), (20, 13), (9, 5), (14, 5), (4, 0), (33, 0), (0, 0)]
+        made = [(tokens(flow, count), flow.shared(read[prompt])) for count, prompt in ends]
+        return [*made, (tokens(flow, 12), flow.shared(plain))]
+
+    alone = [flow.decode(*one, True)[0] for one in rest()]
+    for wanted, made in zip(alone, flow.complete(rest()), strict=True):
+        assert made.shape == wanted.shape
+        torch.testing.assert_close(made, wanted, atol=1e-4, rtol=0)
+
+
+def test_sentences_after_one_reference_are_decoded_together(
+    flow: FlowDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = flow.decode(tokens(flow, 0), start(flow, steps=2), False)[1]
+    rows: list[int] = []
+
+    def count(_: Any, given: tuple[Tensor, ...]) -> None:
+        rows.append(len(given[0]))
+
+    hook = flow.net.estimator.register_forward_pre_hook(count)
+    flow.complete([(tokens(flow, n), flow.shared(base)) for n in (3, 20, 9)])
+    hook.remove()
+    assert rows == [6, 6]  # with a row for guidance each
+
+
+@pytest.mark.parametrize("full_attention", [True, False])
+def test_what_cannot_be_decoded_together_is_decoded_one_by_one(full_attention: bool) -> None:
+    changes: dict[str, Any] = {} if full_attention else {"left_chunks": 1}
+    flow = decoder("cosyvoice3", **changes)
+
+    def rest() -> list[tuple[Tensor, FlowState]]:
+        state = start(flow, full_attention=full_attention)
+        return [(tokens(flow, count), state) for count in (TOKENS, 8)]
+
+    for (said, state), made in zip(rest(), flow.complete(rest()), strict=True):
+        assert torch.equal(made, flow.decode(said, state, True)[0])

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 import tiny
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from voxkit.company import Company
 from voxkit.modules import linears
-from voxkit.modules.together import Rows, Together
+from voxkit.modules.together import Joined, Rows, Together
 from voxkit.modules.transformer import Cache, Transformer
 from voxkit.precision import Kind
 
@@ -80,28 +80,28 @@ def test_rows_grow_when_a_past_needs_it() -> None:
     assert rows.room > 18
 
 
-def in_threads(work: Callable[[int], Tensor], count: int) -> list[Tensor]:
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(work, range(count)))
+def in_company(
+    plain: Transformer, seats: int, work: Callable[[Together, int], Tensor], count: int
+) -> list[Tensor]:
+    """What so many tasks make of their numbers."""
+    company = Company(seats)
+    table, made = Together(plain, company), dict[int, Tensor]()
+    tasks = [partial(work, table, number) for number in range(count)]
+    company.run(tasks, lambda index, future: made.update({index: future.result()}))
+    return [made[index] for index in range(count)]
 
 
-@pytest.mark.parametrize("rows", [1, 3, 8])
-def test_requests_with_a_seat_get_what_they_get_alone(rows: int) -> None:
-    """Eight requests of different lengths, at tables for one, three and eight."""
+@pytest.mark.parametrize("seats", [1, 3, 8])
+def test_requests_with_a_seat_get_what_they_get_alone(seats: int) -> None:
+    """Eight requests of different lengths, in companies of one, three and eight."""
     plain = net()
-    table = Together(plain, rows)
-
-    def work(seed: int) -> Tensor:
-        with table.seat():
-            return said(table, seed, count=6 + 3 * seed)
-
-    for seed, made in enumerate(in_threads(work, 8)):
+    found = in_company(plain, seats, lambda table, n: said(table, n, count=6 + 3 * n), 8)
+    for seed, made in enumerate(found):
         wanted = said(plain, seed, count=6 + 3 * seed)
         torch.testing.assert_close(made, wanted, atol=1e-4, rtol=1e-3)
 
 
 def test_steps_are_taken_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = Together(net(), 4)
     company: list[int] = []
     step = Rows.step
 
@@ -110,60 +110,53 @@ def test_steps_are_taken_together(monkeypatch: pytest.MonkeyPatch) -> None:
         return step(self, inputs, lengths)
 
     monkeypatch.setattr(Rows, "step", spy)
-    ready = threading.Barrier(4)
-
-    def work(seed: int) -> Tensor:
-        with table.seat():
-            ready.wait()
-            return said(table, seed)
-
-    in_threads(work, 4)
-    assert company[:8] == [4] * 8  # 11 steps each after the beginning
-    assert sum(company) == 4 * 11
+    in_company(net(), 4, said, 4)
+    assert company == [4] * 11  # steps after the beginning
 
 
 def test_without_a_seat_it_is_the_transformer() -> None:
     plain = net()
-    assert torch.equal(said(Together(plain, 2), 1), said(plain, 1))
+    assert torch.equal(said(Together(plain, Company(2)), 1), said(plain, 1))
 
 
-def test_who_leaves_early_keeps_nobody_waiting() -> None:
-    table, plain = Together(net(), 2), net()
-    second = threading.Event()
+def test_several_positions_at_once_are_read_from_where_the_request_is() -> None:
+    """As a text that is still being written needs it."""
+    plain = net()
 
-    def work(seed: int) -> Tensor:
-        with table.seat():
-            if seed:
-                second.set()
-                return said(table, seed)
-            second.wait()
-        return torch.zeros(0)
+    def work(transformer: Together | Transformer, number: int) -> Tensor:
+        with torch.inference_mode():
+            hidden, cache = transformer(noise(4), transformer.init_cache(1))
+            for length in (1, 1, 3, 1, 1):
+                hidden, cache = transformer(noise(length, length), cache)
+        return hidden
 
-    _, made = in_threads(work, 2)
-    torch.testing.assert_close(made, said(plain, 1), atol=1e-4, rtol=1e-3)
-
-
-def test_a_step_that_fails_fails_for_all_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = Together(net(), 2)
-
-    def broken(*_: object) -> Tensor:
-        raise RuntimeError("out of memory")
-
-    monkeypatch.setattr(Rows, "step", broken)
-
-    def work(seed: int) -> Tensor:
-        with table.seat(), pytest.raises(RuntimeError, match="out of memory"):
-            said(table, seed)
-        return torch.zeros(0)
-
-    in_threads(work, 2)
+    for made in in_company(plain, 2, work, 2):
+        torch.testing.assert_close(made, work(plain, 0), atol=1e-4, rtol=1e-3)
 
 
 def test_a_past_that_was_left_behind_is_refused() -> None:
-    table = Together(net(), 1)
-    with torch.inference_mode(), table.seat():
-        hidden, first = table(noise(3), table.init_cache(1))
-        _, second = table(hidden[:, -1:], first)
-        table(hidden[:, -1:], second)
-        with pytest.raises(ValueError, match="newest"):
+    def work(table: Together, number: int) -> Tensor:
+        with torch.inference_mode():
+            hidden, first = table(noise(3), table.init_cache(1))
+            _, second = table(hidden[:, -1:], first)
             table(hidden[:, -1:], second)
+            with pytest.raises(ValueError, match="newest"):
+                table(hidden[:, -1:], second)
+            table(hidden[:, -1:], table.init_cache(1))
+            with pytest.raises(ValueError, match="has the seat now"):
+                table(hidden[:, -1:], second)
+        return torch.zeros(0)
+
+    in_company(net(), 1, work, 1)
+
+
+def test_a_layer_is_run_over_the_rows_of_all() -> None:
+    layer, company, rows = nn.Linear(SPEC.width, 5), Company(3), list[int]()
+    layer.register_forward_hook(lambda _, given, made: rows.append(len(made)))
+    joined, made = Joined(layer, company), dict[int, Tensor]()
+    tasks = [partial(joined, noise(1, n)[0]) for n in range(3)]
+    company.run(tasks, lambda index, future: made.update({index: future.result()}))
+    assert rows == [3]
+    with torch.inference_mode():
+        for number, row in made.items():
+            torch.testing.assert_close(row, layer(noise(1, number)[0]))

@@ -14,7 +14,19 @@ import typer
 from typer.core import TyperGroup
 
 from voxkit import __version__
-from voxkit.cli import batch, bench, clone, convert, design, models, speak, styles, verify, voices
+from voxkit.cli import (
+    batch,
+    bench,
+    clone,
+    convert,
+    design,
+    interrupts,
+    models,
+    speak,
+    styles,
+    verify,
+    voices,
+)
 from voxkit.cli.output import Output, close_quietly, flush
 from voxkit.errors import VoxkitError
 
@@ -60,7 +72,7 @@ def _told() -> Iterator[None]:
         Output().error(_refusal(error))
         raise typer.Exit(FAILED) from error
     except Exception as error:
-        if signal.getsignal(signal.SIGINT) is not _still_ending:
+        if not interrupts.interrupted():
             raise
         Output().error("Interrupted.")  # what was torn up complains, as an import does
         raise typer.Exit(INTERRUPTED) from error
@@ -174,25 +186,14 @@ def run(arguments: Sequence[str]) -> int:
 def main() -> NoReturn:
     """Run the command line of this process; a request to stop cleans up first, and only once."""
     signal.signal(signal.SIGTERM, _terminate)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is to be ignored
-        signal.signal(signal.SIGINT, _interrupt)
+    interrupts.heed()
     for name in ("stdout", "stderr"):  # closed by the caller: talk goes nowhere
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     status = run(sys.argv[1:])
-    if signal.getsignal(signal.SIGINT) is _still_ending:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # which Python's own end leaves as it is
+    interrupts.ignore_more()
     sys.exit(status)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     raise SystemExit(TERMINATED)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    signal.signal(signal.SIGINT, _still_ending)
-    raise KeyboardInterrupt
-
-
-def _still_ending(number: int, frame: FrameType | None) -> None:
-    """Hear Ctrl-C again while the first is being followed: cleaning up must not be torn up."""

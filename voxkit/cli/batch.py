@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from voxkit.cli import flags
+from voxkit.cli.interrupts import interrupted
 from voxkit.cli.manifest import (
     Entry,
     Job,
@@ -31,11 +33,13 @@ from voxkit.cli.request import Reading, Request, finder, named_voices, taking, t
 from voxkit.cli.sound_out import tell_rate
 from voxkit.cli.speak import perform
 from voxkit.cli.text_in import wanted_text
-from voxkit.errors import Interrupted, OutputError, TextError, VoxkitError
+from voxkit.company import Company, Stage
+from voxkit.errors import OutputError, TextError, VoxkitError
 from voxkit.files import output_error
 from voxkit.instruct import render
 
 if TYPE_CHECKING:
+    from voxkit.audio import Audio
     from voxkit.engine import Engine
     from voxkit.speech import Speech
     from voxkit.voice import Voice
@@ -60,11 +64,13 @@ class Studio:
     request: Request
     folder: Path
     format: str
+    company: Company | None = None  # whose tasks are the lines, unless each works on its own
+    piece: Stage[Speech, Audio | None] | None = None  # where the next piece of a line is made
     stopped: threading.Event = dataclasses.field(default_factory=threading.Event)
     speeches: set[Speech] = dataclasses.field(default_factory=set)
 
     def stop(self) -> None:
-        """End every line that is being spoken, at its next token, or sentence if it has company."""
+        """End every line that is being spoken, at its next token."""
         self.stopped.set()
         for speech in self.speeches.copy():
             speech.close()
@@ -94,10 +100,8 @@ class Studio:
         try:
             self._heard(0.0)  # the batch may have been stopped before this speech was known
             with writer:
-                take = perform(stream, [writer.write], self._heard)
+                take = perform(self._pieces(stream), [writer.write], self._heard)
                 self._heard(take.seconds)  # a speech that was closed between two pieces just ends
-        except Interrupted:
-            raise _Stopped from None
         finally:
             self.speeches.discard(stream)
         return dataclasses.replace(
@@ -123,9 +127,21 @@ class Studio:
             path=job.name,
         )
 
+    def _pieces(self, speech: Speech) -> Iterator[Audio]:
+        """Yield the pieces of a speech, which the thread that runs the company makes if it can."""
+        try:
+            while piece := self.piece.ask(speech) if self.piece else next(speech, None):
+                yield piece
+        finally:
+            speech.close()
+
     def _heard(self, seconds: float) -> None:
         if self.stopped.is_set():
             raise _Stopped
+
+
+def _next_pieces(speeches: Sequence[Speech]) -> list[Audio | None]:
+    return [next(speech, None) for speech in speeches]
 
 
 def make_all(
@@ -142,11 +158,14 @@ def make_all(
     A bug met in a line lets the others finish too, and is raised after them.
     """
     bugs: list[BaseException] = []
-    futures: dict[Future[Entry], Job] = {}
 
-    def record(future: Future[Entry]) -> None:
-        job, error = futures.pop(future), future.exception()
+    def record(index: int, future: Future[Entry]) -> None:
+        job, error = jobs[index], future.exception()
         if isinstance(error, _Stopped):
+            return
+        if error is not None and interrupted():  # a piece that was torn up
+            if not studio.stopped.is_set():
+                raise KeyboardInterrupt
             return
         former = manifest.entries.get(job.line.id)
         if error is None:
@@ -162,18 +181,37 @@ def make_all(
         manifest.add(entry)
         done(job, entry)
 
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            futures.update({pool.submit(studio.make, job): job for job in jobs})
-            for future in as_completed(list(futures)):
-                record(future)
-        finally:
-            studio.stop()
-            pool.shutdown(cancel_futures=True)
-            for future in [f for f in futures if not f.cancelled()]:
-                record(future)
+    tasks = [partial(studio.make, job) for job in jobs]
+    try:
+        if studio.company is None:
+            _run_apart(tasks, workers, record, studio.stop)
+        else:
+            studio.company.run(tasks, record)
+    finally:
+        studio.stop()
     if bugs:
         raise bugs[0]
+
+
+def _run_apart(
+    tasks: Sequence[Callable[[], Entry]],
+    workers: int,
+    ended: Callable[[int, Future[Entry]], None],
+    stop: Callable[[], None],
+) -> None:
+    """Do tasks in threads, and tell the index of each as it ends; `stop` ends those at work."""
+    with ThreadPoolExecutor(workers) as pool:
+        futures: dict[Future[Entry], int] = {}
+        try:
+            futures.update({pool.submit(task): index for index, task in enumerate(tasks)})
+            for future in as_completed(list(futures)):
+                ended(futures.pop(future), future)
+        finally:
+            stop()
+            pool.shutdown(cancel_futures=True)
+            for future, index in futures.items():
+                if not future.cancelled():
+                    ended(index, future)
 
 
 def _tidy(former: Entry | None, entry: Entry, manifest: Manifest, names: Collection[str]) -> None:
@@ -277,6 +315,11 @@ def batch(
         _show_plan(out, plan(lines, names, hashes, Manifest(output), force=force))
         return
     studio = Studio(engine, wanted.voice, find, order, provenance, request, output, extension)
+    if engine.company is not None:
+        studio = dataclasses.replace(studio, company=engine.company)
+    elif jobs == 1:
+        company = Company(1)
+        studio = dataclasses.replace(studio, company=company, piece=company.stage(_next_pieces))
     with sole_writer(output):
         manifest = Manifest(output)
         todo = plan(lines, names, hashes, manifest, force=force)
@@ -345,7 +388,6 @@ def _run(
     to_make = [job for job in jobs if job.action == "make"]
     if together:  # lines of like length keep each other company to the end
         to_make.sort(key=lambda job: len(job.line.text), reverse=True)
-        workers = max(workers, together)
     failures = [
         (job, f"{studio.folder / job.name} is in the way and not from this batch: use --force.")
         for job in jobs

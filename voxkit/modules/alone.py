@@ -8,28 +8,12 @@ from __future__ import annotations
 
 import threading
 import weakref
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from voxkit.modules.together import Rows
-from voxkit.modules.transformer import Cache, Memory, Transformer
-
-
-@dataclass(eq=False)
-class Place:
-    """The memory as long as one request has it: until the last cache that names it is gone."""
-
-    length: int  # positions in it
-
-
-@dataclass(frozen=True)
-class Held:
-    """The cache of the request whose past lies in the memory; only the newest one is valid."""
-
-    place: Place
-    length: int
+from voxkit.modules.together import Held, Place, Rows
+from voxkit.modules.transformer import Cache, Transformer
 
 
 class Alone(nn.Module):
@@ -66,7 +50,7 @@ class Alone(nn.Module):
         with self._turn:
             if self._taken is not None and self._taken() is not None:
                 return None
-            place = Place(cache.length)
+            place = Place(0, cache.length)
             self._taken = weakref.ref(place)
         self._rows.load(0, cache)
         return place
@@ -79,7 +63,7 @@ class Alone(nn.Module):
     @torch.inference_mode()
     def _given_back(self, place: Place) -> Cache:
         """Copy the past out of the memory, which is free then."""
-        memory = Memory(self._rows.past(0, place.length), place.length)
+        cache = self._rows.past(place)
         with self._turn:
             self._taken = None
-        return Cache(memory, place.length)
+        return cache

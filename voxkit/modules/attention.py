@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from voxkit.modules.chunks import ChunkMask
+from voxkit.modules.chunks import ChunkMask, Mask
 
 CHUNKS = 2  # that a stretch has: products of one chunk are small, of more many pairs are hidden
 ROWS = 200  # queries of a stretch without a mask
@@ -25,8 +25,10 @@ PAIRS = 40_000  # of a query and a key, in all heads: below, the calls themselve
 _FEW, _MANY = 1e-25, 1e25  # far from where sums of powers, or these times values, get lost
 
 
-def attend(query: Tensor, keys: Tensor, values: Tensor, mask: ChunkMask | None) -> Tensor:
+def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Mask | None) -> Tensor:
     """query (B, H, T, D), keys and values (B, H, T', D) → (B, T, H · D), scaled by 1 / √D."""
+    if isinstance(mask, Tensor):
+        return _by_kernel(query, keys, values, mask)
     hidden = None if mask is None or mask.is_clear else mask
     if query.device.type != "cpu" or query.requires_grad or not query.shape[2]:
         return _by_kernel(query, keys, values, hidden)
@@ -131,6 +133,6 @@ def _stretches(queries: int, keys: int, mask: ChunkMask | None) -> tuple[_Stretc
     return tuple(made)
 
 
-def _by_kernel(query: Tensor, keys: Tensor, values: Tensor, mask: ChunkMask | None) -> Tensor:
-    dense = None if mask is None else mask.dense(query.device)
+def _by_kernel(query: Tensor, keys: Tensor, values: Tensor, mask: Mask | None) -> Tensor:
+    dense = mask.dense(query.device) if isinstance(mask, ChunkMask) else mask
     return F.scaled_dot_product_attention(query, keys, values, dense).transpose(1, 2).flatten(2)

@@ -7,7 +7,7 @@ returned state is valid, and `init_state(batch)` makes a fresh one.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -47,6 +47,15 @@ class ChunkMask:
             stop = min((start // self.chunk + chunks) * self.chunk, self.stop)
             yield ChunkMask(start, stop, self.chunk)
             start = stop
+
+
+Mask = ChunkMask | Tensor  # or bool (B, 1, T or 1, T'), which keys each row's queries see
+
+
+def within(lengths: Sequence[int], start: int, frames: int, device: torch.device) -> Tensor:
+    """Return the mask (B, 1, 1, start + frames) of rows that end after so many new frames each."""
+    ends = torch.tensor(lengths, device=device)[:, None, None, None]
+    return torch.arange(-start, frames, device=device) < ends
 
 
 @functools.lru_cache(maxsize=4)  # every block of a network asks for the same one
@@ -107,6 +116,10 @@ class KeyValues:
         ]
         return KeyValues(kept[0], kept[1], self.length - (stop - first))
 
+    def first(self, count: int) -> KeyValues:
+        """Return the state of the first rows of the batch, which goes on in place of this one."""
+        return replace(self, keys=self.keys[:count], values=self.values[:count])
+
     def rows(self, first: int, stop: int) -> KeyValues:
         """Return what the rows of the batch from `first` to `stop` saw, without spare room."""
         keys, values = (x[first:stop, :, : self.length] for x in (self.keys, self.values))
@@ -120,6 +133,25 @@ class KeyValues:
         return KeyValues(
             self.keys[:, :, : self.length], self.values[:, :, : self.length], self.length
         )
+
+
+def joined(states: Sequence[KeyValues], spare: int = 0) -> KeyValues:
+    """Make one batch of several states that are equally long, with room for `spare` frames."""
+    length = states[0].length
+
+    def cat(parts: Sequence[Tensor]) -> Tensor:
+        _, heads, _, width = parts[0].shape
+        made = parts[0].new_empty(sum(len(x) for x in parts), heads, length + spare, width)
+        torch.cat([x[:, :, :length] for x in parts], out=made[:, :, :length])
+        return made
+
+    keys, values = cat([state.keys for state in states]), cat([state.values for state in states])
+    return KeyValues(keys, values, length, closes=states[0].closes)
+
+
+def side_by_side(pasts: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """Make one batch of what the convolutions of several states remember."""
+    return tuple(map(torch.cat, zip(*pasts, strict=True)))
 
 
 def no_keys(batch: int, heads: int, width: int, like: Tensor) -> KeyValues:

@@ -11,7 +11,7 @@ a table in each, as in PixArt-α (arXiv 2310.00426).  Feed-forwards are causal c
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voxkit.modules.attention import attend
-from voxkit.modules.chunks import ChunkMask, KeyValues, no_keys
+from voxkit.modules.chunks import KeyValues, Mask, joined, no_keys, side_by_side
 from voxkit.modules.linears import gelu, narrowed
 from voxkit.modules.rotary import rotary, rotate
 from voxkit.modules.temporal import CausalTemporalBlock
@@ -46,6 +46,16 @@ class BlockState:
         """Return a past from which any number of continuations can start."""
         return BlockState(self.seen.shared(), self.conv)
 
+    def first(self, count: int) -> BlockState:
+        """Return the past of the first rows of the batch, which goes on in place of this one."""
+        return BlockState(self.seen.first(count), self.conv[:count])
+
+    @staticmethod
+    def joined(states: Sequence[BlockState], spare: int) -> BlockState:
+        """Make one batch of pasts that are equally long, with room for `spare` frames."""
+        seen = joined([state.seen for state in states], spare)
+        return BlockState(seen, torch.cat([state.conv for state in states]))
+
 
 @dataclass(frozen=True)
 class EncoderState:
@@ -53,6 +63,16 @@ class EncoderState:
 
     coarse: tuple[Tensor, ...]  # each (B, 2, D), at the token rate
     fine: Tensor  # (B, 2, D), at the mel rate
+
+    def first(self, count: int) -> EncoderState:
+        """Return the past of the first rows of the batch."""
+        return EncoderState(tuple(x[:count] for x in self.coarse), self.fine[:count])
+
+    @staticmethod
+    def joined(states: Sequence[EncoderState]) -> EncoderState:
+        """Make one batch of several pasts."""
+        coarse = side_by_side([state.coarse for state in states])
+        return EncoderState(coarse, torch.cat([state.fine for state in states]))
 
 
 class TokenEncoder(nn.Module):
@@ -122,7 +142,7 @@ class DitBlock(nn.Module):
         modulation: Tensor,
         angles: tuple[Tensor, Tensor],
         state: BlockState,
-        mask: ChunkMask | None,
+        mask: Mask | None,
     ) -> tuple[Tensor, BlockState]:
         """x (B, F, D), modulation (B, 6, D), angles (F, D/H/2) → (B, F, D), the past and x."""
         told = (modulation + self.table)[:, :, None]
@@ -197,7 +217,7 @@ class Dit(nn.Module):
         voice: Tensor,
         start: int,
         state: tuple[BlockState, ...],
-        mask: ChunkMask | None = None,
+        mask: Mask | None = None,
     ) -> tuple[Tensor, tuple[BlockState, ...]]:
         """Velocity of x (B, F, M), frames `start` on, at t (B,) in [0, 1] → (B, F, M), the past.
 

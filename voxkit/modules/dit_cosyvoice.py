@@ -6,7 +6,7 @@ back only, so it runs chunk by chunk with its state.  After Peebles and Xie 2023
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from voxkit.cosyvoice_spec import RotaryDitSpec
 from voxkit.modules.attention import attend
-from voxkit.modules.chunks import CausalConv, ChunkMask, KeyValues, no_keys
+from voxkit.modules.chunks import CausalConv, KeyValues, Mask, joined, no_keys, side_by_side
 from voxkit.modules.linears import gelu, narrowed
 from voxkit.modules.unet import Moment, time_encoding
 
@@ -66,7 +66,7 @@ class DitBlock(nn.Module):
         modulation: Tensor,
         table: tuple[Tensor, Tensor],
         seen: KeyValues,
-        mask: ChunkMask | None,
+        mask: Mask | None,
     ) -> tuple[Tensor, KeyValues]:
         """x (B, T, D), what the time makes of `modulation` (B, 6D) → (B, T, D), keys and values."""
         query, key, value = self.before_attention(x, modulation, table)
@@ -96,12 +96,19 @@ class DitState:
     """What the estimator needs of the frames before, at one step of the flow."""
 
     frames: int
-    convs: tuple[Tensor, Tensor]  # (B, D, kernel - 1) each
+    convs: tuple[Tensor, ...]  # (B, D, kernel - 1) each
     seen: tuple[KeyValues, ...]
 
     def each(self, change: Callable[[KeyValues], KeyValues]) -> DitState:
         """Return the state with something done to all that attention saw."""
         return DitState(self.frames, self.convs, tuple(change(seen) for seen in self.seen))
+
+    @staticmethod
+    def joined(states: Sequence[DitState]) -> DitState:
+        """Make one batch of several states that are equally far."""
+        seen = zip(*(state.seen for state in states), strict=True)
+        convs = side_by_side([state.convs for state in states])
+        return DitState(states[0].frames, convs, tuple(map(joined, seen)))
 
 
 class RotaryDit(nn.Module):
@@ -150,7 +157,7 @@ class RotaryDit(nn.Module):
         prompt: Tensor,
         moment: Moment,
         state: DitState,
-        mask: ChunkMask | None,
+        mask: Mask | None,
     ) -> tuple[Tensor, DitState]:
         """x, mu, prompt (B, M, F), speaker (B, M), one of `moments` → velocity (B, M, F), state."""
         frames = x.shape[2]
@@ -174,4 +181,4 @@ class RotaryDit(nn.Module):
         scale, shift = final[:, None].chunk(2, dim=2)
         x = F.layer_norm(x, (self.spec.width,), eps=NORM_EPS) * (1 + scale) + shift
         out = self.out(x).transpose(1, 2)
-        return out, DitState(state.frames + frames, (convs[0], convs[1]), tuple(seen))
+        return out, DitState(state.frames + frames, tuple(convs), tuple(seen))

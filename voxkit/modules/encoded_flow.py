@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from voxkit.company import by_kind
 from voxkit.cosyvoice_spec import ConformerSpec, EncodedFlowSpec, RepeatSpec, UnetSpec
-from voxkit.modules.chunks import ChunkMask, KeyValues
+from voxkit.modules.chunks import ChunkMask, KeyValues, Mask, within
 from voxkit.modules.conformer import ConformerEncoder, ConformerState, Lookahead
 from voxkit.modules.dit_cosyvoice import DitState, RotaryDit
 from voxkit.modules.unet import CausalUnet, Moment, UnetState
@@ -40,7 +41,7 @@ class Estimator(Protocol):
         prompt: Tensor,
         moment: Moment,
         state: EstimatorState,
-        mask: ChunkMask | None,
+        mask: Mask | None,
     ) -> tuple[Tensor, EstimatorState]:
         """x, mu, prompt (B, M, F), speaker (B, M), a moment → velocity (B, M, F), state."""
 
@@ -136,41 +137,42 @@ def euler_steps(steps: int) -> tuple[Tensor, Tensor]:
 class Condition:
     """What a stretch of the flow is conditioned on."""
 
-    mu: Tensor  # (1, M, F)
-    speaker: Tensor  # (1, M)
-    prompt: Tensor  # (1, M, F): the reference's mel in its frames, zeros after
+    mu: Tensor  # (B, M, F)
+    speaker: Tensor  # (B, M)
+    prompt: Tensor  # (B, M, F): the reference's mel in its frames, zeros after
 
     def doubled(self) -> Condition:
-        """Add a row that knows nothing, for classifier-free guidance."""
-        return Condition(
-            *(torch.cat([x, torch.zeros_like(x)]) for x in (self.mu, self.speaker, self.prompt))
+        """Add a row after each that knows nothing, for classifier-free guidance."""
+        pairs = (
+            torch.stack([x, torch.zeros_like(x)], 1) for x in (self.mu, self.speaker, self.prompt)
         )
+        return Condition(*(pair.flatten(0, 1) for pair in pairs))
 
 
 def integrate(
     estimator: Estimator,
     x: Tensor,
     condition: Condition,
-    states: tuple[EstimatorState, ...],
+    states: Iterable[EstimatorState],
     moments: Sequence[Moment],
     *,
     guidance: float,
-    mask: ChunkMask | None,
+    mask: Mask | None,
     keep: bool,
 ) -> tuple[Tensor, tuple[EstimatorState, ...]]:
-    """Follow the flow from noise x (1, M, F) to mel (1, M, F) in Euler steps.
+    """Follow the flow from noise x (B, M, F) to mel (B, M, F) in Euler steps.
 
     Each has a state and a moment.
     Velocity (1 + g) · v(condition) - g · v(nothing) (Ho and Salimans 2022, arXiv 2207.12598).
     Without `keep` no keys and values of it are kept, which a last stretch can do.
     """
     guided = condition.doubled() if guidance else condition
-    rows = guided.mu.shape[0]
-    sizes, after = euler_steps(len(states))[1], []
+    rows = 2 if guidance else 1
+    sizes, after = euler_steps(len(moments))[1], []
     for moment, step, state in zip(moments, sizes.to(x.device), states, strict=True):
         state = state if keep else state.each(KeyValues.closing)
         velocity, state = estimator(
-            x.expand(rows, -1, -1),
+            x.repeat_interleave(rows, dim=0),
             guided.mu,
             guided.speaker,
             guided.prompt,
@@ -179,11 +181,18 @@ def integrate(
             mask,
         )
         if guidance:
-            velocity = (1.0 + guidance) * velocity[:1] - guidance * velocity[1:]
+            velocity = (1.0 + guidance) * velocity[::2] - guidance * velocity[1::2]
         if keep:
             after.append(state)
         x = x + step * velocity
     return x, tuple(after)
+
+
+def _joined(states: Sequence[EstimatorState]) -> EstimatorState:
+    """Make one batch of the states of several sentences at one step of the flow."""
+    kind: Any = type(states[0])
+    made: EstimatorState = kind.joined(states)
+    return made
 
 
 def start_noise(spec: EncodedFlowSpec, bins: int, start: int, frames: int) -> Tensor:
@@ -324,6 +333,56 @@ class FlowDecoder:
         mel = torch.cat(pieces, dim=2) if pieces else state.prompt[:, :, :0]
         return mel[:, :, max(0, state.prompt.shape[2] - before) :], state
 
+    @torch.inference_mode()
+    def complete(self, rest: Sequence[tuple[Tensor, FlowState]]) -> list[Tensor]:
+        """The last tokens (1, t) of several sentences, with their states → the mel of each.
+
+        Those that are equally far are decoded together.  In float32 the mel (1, M, f) is that of
+        `decode` but for rounding.
+        """
+        kinds = [self._place(*one) or index for index, one in enumerate(rest)]
+        return by_kind(rest, kinds, lambda one: self.decode(*one, True)[0], self._ends)
+
+    def _place(self, tokens: Tensor, state: FlowState) -> tuple[object, ...] | None:
+        """What sentences have in common that can end together; None for one that cannot."""
+        whole = self.spec.quirks.last_chunk_full_attention or state.full_attention
+        nothing = not tokens.shape[1] and not state.pending.shape[1]
+        if whole or nothing or self._bounded(state):
+            return None
+        return state.decoded, state.prompt.shape[2], state.guidance, len(state.estimator)
+
+    def _ends(self, rest: Sequence[tuple[Tensor, FlowState]]) -> list[Tensor]:
+        """Decode sentences that are equally far to their ends, as `advance` does each."""
+        states = [replace(s, pending=torch.cat([s.pending, t], dim=1)) for t, s in rest]
+        first = states[0]
+        start, prompt = first.decoded * self.rate, first.prompt.shape[2]
+        frames = [state.pending.shape[1] * self.rate for state in states]
+        most = max(frames)
+        mus = [self._mu(state.pending.shape[1], state)[0] for state in states]
+        mu = torch.cat([F.pad(x, (0, most - x.shape[2])) for x in mus])
+        known = torch.cat([state.prompt[:, :, start : start + most] for state in states])
+        condition = Condition(
+            mu,
+            torch.cat([state.speaker for state in states]),
+            F.pad(known, (0, most - known.shape[2])).to(mu),
+        )
+        rows = 2 if first.guidance else 1
+        mask = ChunkMask(start, start + most, self.spec.chunk * self.rate).dense(mu.device)
+        mask = mask & within([n for n in frames for _ in range(rows)], start, most, mu.device)
+        noise = start_noise(self.spec, self.net.bins, start, most).to(mu)
+        mel, _ = integrate(
+            self.net.estimator,
+            noise.expand(len(states), -1, -1),
+            condition,
+            map(_joined, zip(*(state.estimator for state in states), strict=True)),  # one by one
+            first.moments,
+            guidance=first.guidance,
+            mask=mask,
+            keep=False,
+        )
+        cut = max(0, prompt - start)
+        return [mel[i : i + 1, :, cut : max(cut, n)] for i, n in enumerate(frames)]
+
     def shared(self, state: FlowState) -> FlowState:
         """Return a state from which any number of continuations can start."""
         encoder = state.encoder
@@ -339,11 +398,7 @@ class FlowDecoder:
         """
         chunked = not state.full_attention
         start, frames = state.decoded * self.rate, count * self.rate
-        after = state.pending[:, count : count + self.spec.lookahead]
-        hidden, encoder = self.net.encode(
-            state.pending[:, :count], after, state.encoder, chunked=chunked
-        )
-        mu = self.net.project(hidden).transpose(1, 2)
+        mu, encoder = self._mu(count, state)
         prompt = state.prompt[:, :, start : start + frames]
         condition = Condition(
             mu, state.speaker, F.pad(prompt, (0, frames - prompt.shape[2])).to(mu)
@@ -369,6 +424,14 @@ class FlowDecoder:
             encoder=encoder,
             estimator=estimator,
         )
+
+    def _mu(self, count: int, state: FlowState) -> tuple[Tensor, ConformerState | RepeatState]:
+        """What the first `count` tokens say to the estimator (1, M, rate · count), state."""
+        after = state.pending[:, count : count + self.spec.lookahead]
+        hidden, encoder = self.net.encode(
+            state.pending[:, :count], after, state.encoder, chunked=not state.full_attention
+        )
+        return self.net.project(hidden).transpose(1, 2), encoder
 
     def _bounded(self, state: FlowState) -> bool:
         return self.spec.left_chunks >= 0 and not state.full_attention

@@ -7,6 +7,8 @@ text.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -28,7 +30,7 @@ class PhoneLm(nn.Module):
         super().__init__()
         width = spec.transformer.width
         self.spec, self.stop = spec, tokens.codebook
-        self.transformer = Transformer(spec.transformer)
+        self.transformer: Any = Transformer(spec.transformer)  # or what runs one
         self.symbols = nn.Embedding(symbols, width)
         self.voice = nn.Sequential(
             nn.Linear(speaker + 2 * CONTROLS, 128), nn.GELU(), nn.Linear(128, width)

@@ -25,17 +25,19 @@ def multinomial(generator: torch.Generator) -> Draw:
     return draw
 
 
-def nucleus(probabilities: Tensor, top_p: float, top_k: int) -> tuple[Tensor, Tensor]:
+def nucleus(probabilities: np.ndarray, top_p: float, top_k: int) -> tuple[np.ndarray, np.ndarray]:
     """Return ids and probabilities of the likeliest tokens, likeliest first.
 
     They are taken one by one while those before sum to less than `top_p`, at most `top_k`.
     """
-    least = probabilities.topk(min(top_k, probabilities.shape[0])).values[-1]
-    likely = (probabilities >= least).nonzero()[:, 0]  # `topk` alone would break ties by chance
-    ordered, order = probabilities[likely].sort(descending=True, stable=True)
-    totals = np.cumsum(ordered[:top_k].numpy())  # one after the other, each rounded to float32
+    others = max(0, len(probabilities) - top_k)
+    least = np.partition(probabilities, others)[others]
+    likely = np.flatnonzero(probabilities >= least)  # those as likely as the last are among them
+    likely = likely[np.argsort(-probabilities[likely], kind="stable")[:top_k]]
+    ordered = probabilities[likely]
+    totals = np.cumsum(ordered)  # one after the other, each rounded to float32
     count = 1 + int((totals[:-1] < top_p).sum())
-    return likely[order[:count]], ordered[:count]
+    return likely[:count], ordered[:count]
 
 
 def repetition_aware(
@@ -49,8 +51,8 @@ def repetition_aware(
     if sampling.temperature == 0:
         return int(logits.argmax())
     scores = (logits.float() / sampling.temperature).log_softmax(dim=0)
-    ids, weights = nucleus(scores.softmax(dim=0), sampling.top_p, sampling.top_k)
-    token = int(ids[draw(weights)])
+    ids, weights = nucleus(scores.softmax(dim=0).numpy(), sampling.top_p, sampling.top_k)
+    token = int(ids[draw(torch.from_numpy(weights))])
     recent = history[max(0, len(history) - sampling.repeat_window) :]
     if sum(said == token for said in recent) >= sampling.repeat_limit:
         scores[token] = -torch.inf

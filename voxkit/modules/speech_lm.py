@@ -7,12 +7,15 @@ speech tokens.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from voxkit.company import Company
 from voxkit.cosyvoice_spec import BpeGeneratorSpec
 from voxkit.errors import ModelError
+from voxkit.modules.together import Joined, Together
 from voxkit.modules.transformer import Cache, Transformer
 
 Choose = Callable[[Tensor, Sequence[int]], int]  # logits (K,) on CPU, tokens so far → a token
@@ -28,8 +31,13 @@ class SpeechLm(nn.Module):
         self.text = nn.Embedding(spec.text_vocabulary, width)
         self.speech = nn.Embedding(spec.speech_vocabulary, width)
         self.marks = nn.Embedding(2, width) if spec.marks == "own" else None
-        self.transformer = Transformer(spec.transformer)
-        self.head = nn.Linear(width, spec.speech_vocabulary, bias=spec.head_bias)
+        self.transformer: Any = Transformer(spec.transformer)  # or what runs one
+        self.head: nn.Module = nn.Linear(width, spec.speech_vocabulary, bias=spec.head_bias)
+
+    def join(self, company: Company) -> None:
+        """Take the steps of all who have a seat at once."""
+        self.transformer = Together(self.transformer, company)
+        self.head = Joined(self.head, company)
 
     def embed_text(self, ids: Sequence[int]) -> Tensor:
         """Text ids → (1, N, D)."""

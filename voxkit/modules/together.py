@@ -1,28 +1,43 @@
 """Lets requests take their steps of a token generator together: one pass over the weights for all.
 
 A step reads every weight once, whether for one request or for eight, and on most machines reading
-is what it costs.  Requests that run in threads of their own take a seat; the last of them to ask
-for its next step does it for all (continuous batching: Yu et al. 2022, "Orca", OSDI).
+is what it costs.  Requests that run in threads of their own have a seat in a company, which takes
+the next step of all at once (continuous batching: Yu et al. 2022, "Orca", OSDI).
 
 On a GPU shapes never change from step to step, so that a step is one CUDA graph.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from voxkit.company import Company
 from voxkit.modules.rotary import rotary, rotate
-from voxkit.modules.transformer import Cache, Layer, Transformer
+from voxkit.modules.transformer import Cache, Layer, Memory, Transformer
 
 _ROOM = 512  # positions that the memory of every row begins with
+
+
+@dataclass(eq=False)
+class Place:
+    """The row that one request's past lies in, for as long as the request goes on."""
+
+    row: int
+    length: int  # positions in it
+
+
+@dataclass(frozen=True)
+class Held:
+    """The cache of a request whose past lies in a row; only the newest one is valid."""
+
+    place: Place
+    length: int
 
 
 class Rows:
@@ -48,9 +63,13 @@ class Rows:
         past = cache.memory.tensor[:, :, 0, :, : cache.length]
         self._memory[:, :, row, :, : cache.length] = past
 
-    def past(self, row: int, length: int) -> Tensor:
-        """Copy the first positions of a row, as the memory of a cache (L, 2, 1, kv heads, N, d)."""
-        return self._memory[:, :, row : row + 1, :, :length].clone()
+    @torch.inference_mode()
+    def past(self, place: Place) -> Cache:
+        """Copy the past of one request out of its row."""
+        row = slice(place.row, place.row + 1)
+        return Cache(
+            Memory(self._memory[:, :, row, :, : place.length].clone(), place.length), place.length
+        )
 
     @torch.inference_mode()
     def step(self, inputs: dict[int, Tensor], lengths: dict[int, int]) -> Tensor:
@@ -117,103 +136,76 @@ class Rows:
         self._graph, self._hidden = graph, hidden
 
 
-@dataclass(eq=False)
-class Seat:
-    """One request at the table: what it wants read, and what came of it."""
-
-    row: int
-    length: int = -1  # positions in its row; -1 before its past is there
-    x: Tensor | None = None  # (D,) while it waits
-    hidden: Tensor | None = None
-    error: BaseException | None = None
-
-
-@dataclass(frozen=True)
-class Seated:
-    """The cache of a request whose past lies in a row; only the newest one is valid."""
-
-    seat: Seat
-    length: int
-
-
-@dataclass
-class _Here(threading.local):
-    """The seat of the running thread."""
-
-    seat: Seat | None = field(default=None)
-
-
 class Together(nn.Module):
     """A transformer that threads with a seat run together; for all others it is as it was."""
 
-    def __init__(self, transformer: Transformer, rows: int) -> None:
+    def __init__(self, transformer: Transformer, company: Company) -> None:
         super().__init__()
         self.transformer, self.spec = transformer, transformer.spec
-        self._rows = Rows(transformer, rows)
-        self._free = list(range(rows))
-        self._seated: list[Seat] = []
-        self._turn = threading.Condition()
-        self._here = _Here()
+        self._company = company
+        self._rows = Rows(transformer, company.size)
+        self._places: list[Place | None] = [None] * company.size
+        self._beginnings = company.stage(self._begin)  # first, so that newcomers join the others
+        self._steps = company.stage(self._step)
 
     def init_cache(self, batch: int) -> Cache:
         """Return an empty past."""
         return self.transformer.init_cache(batch)
 
-    @contextmanager
-    def seat(self) -> Iterator[None]:
-        """Let the running thread take its steps with the others, once there is room for it."""
-        with self._turn:
-            self._turn.wait_for(lambda: self._free)
-            seat = Seat(self._free.pop())
-            self._seated.append(seat)
-        self._here.seat = seat
-        try:
-            yield
-        finally:
-            self._here.seat = None
-            with self._turn:
-                self._seated.remove(seat)
-                self._free.append(seat.row)
-                self._read_if_all_wait()
-                self._turn.notify_all()
-
     def forward(
-        self, x: Tensor, cache: Cache | Seated, mask: Tensor | None = None
-    ) -> tuple[Tensor, Cache | Seated]:
+        self, x: Tensor, cache: Cache | Held, mask: Tensor | None = None
+    ) -> tuple[Tensor, Cache | Held]:
         """x (B, N, D) → hidden (B, N, D) and the cache, as `Transformer.forward`."""
-        seat = self._here.seat
+        seat, single = self._company.here, x.shape[:2] == (1, 1) and mask is None
         if isinstance(cache, Cache):
-            if seat is None or mask is not None or x.shape[:2] != (1, 1):
+            if seat is None:
                 return self.transformer(x, cache, mask)
-        elif cache.seat is not seat or seat is None or cache.length != seat.length:
-            raise ValueError("a seat's past goes on from its newest position, in its own thread")
-        if x.shape[:2] != (1, 1) or mask is not None:
-            raise ValueError("a request with a seat reads one position at a time")
-        with self._turn:
-            if isinstance(cache, Cache):
-                self._rows.load(seat.row, cache)
-                seat.length = cache.length
-            seat.x, seat.hidden, seat.error = x[0, 0], None, None
-            self._read_if_all_wait()
-            self._turn.wait_for(lambda: seat.x is None)
-        if seat.error is not None:
-            raise seat.error
-        assert seat.hidden is not None
-        return seat.hidden[None, None], Seated(seat, seat.length)
+            if not single:
+                return self._beginnings.ask((x, cache, mask))
+            place, past = Place(seat.number, cache.length), cache
+            self._places[seat.number] = place
+        else:
+            place, past = cache.place, None
+            if seat is None or self._places[seat.number] is not place:
+                raise ValueError("a past in a row is of the request that has the seat now")
+            if cache.length != place.length:
+                raise ValueError("a past in a row goes on from its newest position")
+            if not single:
+                return self._beginnings.ask((x, self._rows.past(place), mask))
+        hidden = self._steps.ask((x[0, 0], place, past))
+        return hidden[None, None], Held(place, place.length)
 
-    def _read_if_all_wait(self) -> None:
-        """Take everybody's step if nobody is still on the way."""
-        if not self._seated or any(seat.x is None for seat in self._seated):
-            return
-        waiting = {seat.row: seat for seat in self._seated}
-        inputs = {row: seat.x for row, seat in waiting.items() if seat.x is not None}
-        try:
-            hidden = self._rows.step(inputs, {row: s.length for row, s in waiting.items()})
-            for row, seat in waiting.items():
-                seat.hidden, seat.length = hidden[row], seat.length + 1
-        except Exception as error:  # noqa: BLE001 (raised by every one who waits for the step)
-            for seat in self._seated:
-                seat.error = error
-        for seat in self._seated:
-            seat.x = None
-        self._turn.notify_all()
+    @torch.inference_mode()
+    def _begin(
+        self, wishes: Sequence[tuple[Tensor, Cache, Tensor | None]]
+    ) -> list[tuple[Tensor, Cache]]:
+        """Read beginnings one by one: their lengths differ."""
+        return [self.transformer(*wish) for wish in wishes]
+
+    def _step(self, wishes: Sequence[tuple[Tensor, Place, Cache | None]]) -> list[Tensor]:
+        """Take one step for all, a past that does not lie in its row yet being put there."""
+        for _, place, past in wishes:
+            if past is not None:
+                self._rows.load(place.row, past)
+        inputs = {place.row: x for x, place, _ in wishes}
+        hidden = self._rows.step(inputs, {place.row: place.length for _, place, _ in wishes})
+        for _, place, _ in wishes:
+            place.length += 1
+        return [hidden[place.row] for _, place, _ in wishes]
+
+
+class Joined(nn.Module):
+    """A layer over rows that threads with a seat run together; for all others it is as it was."""
+
+    def __init__(self, layer: nn.Module, company: Company) -> None:
+        super().__init__()
+        self.layer, self._company = layer, company
+        self._stage = company.stage(self._all)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (1, D) → (1, D'), for who has a seat on CPU in float32."""
+        return self.layer(x) if self._company.here is None else self._stage.ask(x)
+
+    @torch.inference_mode()
+    def _all(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        return self.layer(torch.cat(list(rows))).float().cpu().split(1)

@@ -7,7 +7,7 @@ back only and attention is bounded by the chunk grid, so it runs chunk by chunk 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from voxkit.cosyvoice_spec import UnetSpec
 from voxkit.modules.attention import attend
-from voxkit.modules.chunks import CausalConv, ChunkMask, KeyValues, no_keys
+from voxkit.modules.chunks import CausalConv, KeyValues, Mask, joined, no_keys, side_by_side
 from voxkit.modules.linears import gelu, narrowed
 
 _LOG2_E, _MOST = math.log2(math.e), 30.0  # e^x is 2 to the power of x times the first
@@ -65,8 +65,8 @@ class ResnetBlock(nn.Module):
         self.shortcut = CausalConv(inputs, width, 1)
 
     def forward(
-        self, x: Tensor, shift: Tensor, pasts: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        self, x: Tensor, shift: Tensor, pasts: tuple[Tensor, ...]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """x (B, C, T), what `time` makes of the time (B, D) → (B, D, T), pasts."""
         h, first = self.first(x, pasts[0])
         h, second = self.second(h + shift[..., None], pasts[1])
@@ -91,9 +91,7 @@ class AttentionBlock(nn.Module):
         self.widen = nn.Linear(spec.width, WIDEN * spec.width)
         self.narrow = nn.Linear(WIDEN * spec.width, spec.width)
 
-    def forward(
-        self, x: Tensor, seen: KeyValues, mask: ChunkMask | None
-    ) -> tuple[Tensor, KeyValues]:
+    def forward(self, x: Tensor, seen: KeyValues, mask: Mask | None) -> tuple[Tensor, KeyValues]:
         """x (B, T, D), the keys that x sees → (B, T, D), keys and values."""
         query, key, value = self.before_attention(x)
         keys, values, seen = seen.append(key, value)
@@ -117,7 +115,7 @@ class AttentionBlock(nn.Module):
 class StageState:
     """What one stage needs of the frames before."""
 
-    convs: tuple[Tensor, Tensor]  # (B, C, 2), (B, D, 2)
+    convs: tuple[Tensor, ...]  # (B, C, 2), (B, D, 2)
     seen: tuple[KeyValues, ...]
 
 
@@ -140,7 +138,7 @@ class Stage(nn.Module):
         )
 
     def forward(
-        self, x: Tensor, shift: Tensor, state: StageState, mask: ChunkMask | None
+        self, x: Tensor, shift: Tensor, state: StageState, mask: Mask | None
     ) -> tuple[Tensor, StageState]:
         """(B, C, T) → (B, D, T), state."""
         x, convs = self.resnet(x, shift, state.convs)
@@ -157,7 +155,7 @@ class UnetState:
     """What the estimator needs of the frames before, at one step of the flow."""
 
     stages: tuple[StageState, ...]
-    convs: tuple[Tensor, Tensor, Tensor]  # down, up, final, each (B, D, 2)
+    convs: tuple[Tensor, ...]  # down, up, final, each (B, D, 2)
 
     def each(self, change: Callable[[KeyValues], KeyValues]) -> UnetState:
         """Return the state with something done to all that attention saw."""
@@ -166,6 +164,17 @@ class UnetState:
             for stage in self.stages
         )
         return UnetState(stages, self.convs)
+
+    @staticmethod
+    def joined(states: Sequence[UnetState]) -> UnetState:
+        """Make one batch of several states that are equally far."""
+        stages = []
+        for parts in zip(*(state.stages for state in states), strict=True):
+            seen = zip(*(part.seen for part in parts), strict=True)
+            stages.append(
+                StageState(side_by_side([p.convs for p in parts]), tuple(map(joined, seen)))
+            )
+        return UnetState(tuple(stages), side_by_side([state.convs for state in states]))
 
 
 class CausalUnet(nn.Module):
@@ -208,7 +217,7 @@ class CausalUnet(nn.Module):
         prompt: Tensor,
         moment: Moment,
         state: UnetState,
-        mask: ChunkMask | None,
+        mask: Mask | None,
     ) -> tuple[Tensor, UnetState]:
         """x, mu, prompt (B, M, F), speaker (B, M), one of `moments` → velocity (B, M, F), state."""
         wide = speaker[..., None].expand(-1, -1, x.shape[2])

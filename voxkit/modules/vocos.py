@@ -37,7 +37,7 @@ class Excitation:
     f0: Tensor  # (B, 4F) Hz, meaningful where voiced
     voiced: Tensor  # (B, 4F) 0 or 1
     noise: Tensor | None = None  # (n·B, S) unit variance, n draws; else one is drawn
-    generator: torch.Generator | None = None  # to draw noise from
+    generators: tuple[torch.Generator, ...] = ()  # to draw noise from, one for each row
     prosody: Prosody = NATURAL
     turned: Tensor | None = None  # (B, n) cycles that the pulses of each draw are late by
 
@@ -56,6 +56,23 @@ class HeadState:
     stretch: Stretch | None = None  # what passes more slowly or faster: f0, voicing and filters
     bands: Tensor | None = None  # (B, 1, 2, n) filters of the last subframe
 
+    def rows(self, part: slice) -> HeadState:
+        """Return what is remembered of some rows of the batch."""
+        stretch, bands = self.stretch, self.bands
+        if stretch is not None and stretch.pending is not None:
+            stretch = dataclasses.replace(stretch, pending=stretch.pending[part])
+        return dataclasses.replace(
+            self,
+            blocks=tuple(x[part] for x in self.blocks),
+            f0=self.f0[part],
+            voiced=self.voiced[part],
+            phase=self.phase[part],
+            source=self.source[part],
+            overlap=self.overlap[part],
+            stretch=stretch,
+            bands=None if bands is None else bands[part],
+        )
+
 
 @dataclass(frozen=True)
 class VocosState:
@@ -64,7 +81,16 @@ class VocosState:
     mel: Tensor  # (B, M, <= 6) mel frames not yet consumed by the first convolution, with its past
     blocks: tuple[Tensor, ...]  # each (B, D, 6): past of the ConvNeXt blocks
     head: Any  # HeadState or IstftState, by the head
-    generator: torch.Generator | None  # noise of this request
+    generators: tuple[torch.Generator, ...]  # noise of each row, if it is drawn
+
+    def rows(self, part: slice) -> VocosState:
+        """Return what is remembered of some rows of the batch."""
+        return VocosState(
+            self.mel[part],
+            tuple(x[part] for x in self.blocks),
+            self.head.rows(part),
+            self.generators[part],
+        )
 
 
 class Vocos(nn.Module):
@@ -81,8 +107,8 @@ class Vocos(nn.Module):
             SourceFilterHead(spec, mel) if spec.head == "source-filter" else IstftHead(spec, mel)
         )
 
-    def init_state(self, batch: int, generator: torch.Generator | None = None) -> VocosState:
-        """Return the state before the first frame; noise will come from `generator`."""
+    def init_state(self, batch: int, *generators: torch.Generator) -> VocosState:
+        """Return the state before the first frame; each row's noise will come from a generator."""
         weight = self.pitch.weight
         left = 6 - self.spec.lookahead
         return VocosState(
@@ -91,7 +117,7 @@ class Vocos(nn.Module):
                 weight.new_zeros(batch, self.spec.width, _BACK) for _ in self.backbone.convnext
             ),
             head=self.head.init_state(batch),
-            generator=generator,
+            generators=generators,
         )
 
     def step(
@@ -106,12 +132,12 @@ class Vocos(nn.Module):
             seen = F.pad(seen, (0, self.spec.lookahead))
         if seen.shape[2] < 7:
             empty = mel.new_zeros(mel.shape[0], 0)
-            return empty, VocosState(seen, state.blocks, state.head, state.generator)
+            return empty, VocosState(seen, state.blocks, state.head, state.generators)
         features, blocks = self._features(seen, state.blocks)
         f0, voiced = self.read_pitch(features)
-        excitation = Excitation(f0, (voiced > 0.5).to(f0), None, state.generator, prosody)
+        excitation = Excitation(f0, (voiced > 0.5).to(f0), None, state.generators, prosody)
         wav, head = self.head.step(features, excitation, state.head, last)
-        return wav, VocosState(seen[:, :, -6:], blocks, head, state.generator)
+        return wav, VocosState(seen[:, :, -6:], blocks, head, state.generators)
 
     def forward(
         self, mel: Tensor, f0: Tensor | None, noise: Tensor, turned: Tensor | None = None
@@ -299,8 +325,9 @@ class SourceFilterHead(nn.Module):
         # same numbers in pieces only where they come in sixteens: a subframe throws a few away.
         room = self.hop if excitation.prosody.speed == 1.0 else -(-self.hop // 16) * 16
         kinds = 1 + excitation.prosody.whisper
-        shape = (samples // self.hop, room, like.shape[0], kinds)
-        drawn = torch.randn(shape, generator=excitation.generator)[:, : self.hop].flatten(0, 1)
+        shape = (samples // self.hop, room, 1, kinds)
+        draws = [torch.randn(shape, generator=generator) for generator in excitation.generators]
+        drawn = torch.cat(draws, dim=2)[:, : self.hop].flatten(0, 1)
         return drawn.to(like.device).transpose(0, 1).unbind(2)
 
     def _pulses(
@@ -364,6 +391,10 @@ class IstftState:
 
     overlap: Tensor  # (B, N - hop) sum of earlier frames' tails
     emitted: int  # samples given out or dropped so far
+
+    def rows(self, part: slice) -> IstftState:
+        """Return what is remembered of some rows of the batch."""
+        return IstftState(self.overlap[part], self.emitted)
 
 
 class IstftHead(nn.Module):
