@@ -296,7 +296,7 @@ def test_sentences_at_one_place_are_decoded_together(
         rows.append(len(x))
         return velocity(x, *rest)
 
-    base = decoder.init_state(tiny.voice(), Options(steps=1))
+    base = decoder.init_state(tiny.voice(), Options(steps=1, guidance=0.0))
     lengths = [FIRST + CHUNK + 1, 1, FIRST + 1, FIRST + CHUNK + 2]
     rest = [(tokens(n, n), decoder.seed(base, tiny.seeded(n))) for n in lengths]
     monkeypatch.setattr(decoder.network, "velocity", spy)

@@ -107,6 +107,19 @@ def test_ctrl_c_at_a_bad_moment_is_still_ctrl_c(process: Start, tmp_path: Path, 
     assert set(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_ctrl_c_at_a_bad_moment_of_a_batch_makes_no_failed_line(
+    process: Start, tmp_path: Path, jobs: str
+) -> None:
+    text = "One.\nPlease interrupt me and tear up an import.\nThree.\n"
+    (tmp_path / "lines.txt").write_text(text, encoding="utf-8")
+    status, out, err = ended(process(f"voxkit batch lines.txt -o out --jobs {jobs}"))
+    assert (status, out) == (130, "")
+    assert err.endswith("Error: Interrupted.\n")
+    rows = (tmp_path / "out/manifest.jsonl").read_text(encoding="utf-8")
+    assert "failed" not in rows and "half an import" not in err
+
+
 def test_a_request_to_end_cleans_up(process: Start, tmp_path: Path) -> None:
     before = set(tmp_path.iterdir())
     status, out, err = ended(process('voxkit speak "Please terminate me. Now." -o a.wav'))

@@ -76,10 +76,11 @@ class Rows:
         """Inputs (D,) of some rows, at positions `lengths` → hidden (count, D), void for others."""
         if max(lengths.values()) >= self.room:
             self._grow(max(lengths.values()))
-        for row, x in inputs.items():
-            self._x[row], self._at[row] = x, lengths[row]
+        order = sorted(inputs)
+        rows = torch.tensor(order, device=self._x.device)
+        self._x[rows] = torch.stack([inputs[row] for row in order]).to(self._x)
+        self._at[rows] = torch.tensor([lengths[row] for row in order], device=rows.device)
         if self._x.device.type != "cuda":  # where shapes need not be the same every time
-            rows = torch.tensor(sorted(inputs))
             hidden = torch.zeros_like(self._x)
             hidden[rows] = self._step(rows, max(lengths[row] for row in inputs) + 1)
             return hidden
