@@ -422,11 +422,12 @@ def test_repetition_aware_sampling() -> None:
         generator = torch.Generator().manual_seed(1000 + i)
         drawn = repetition_aware(logits, history, sampling, multinomial(generator))
         assert drawn == int(golden["out_token_torch_seed_1000_plus_i"][i])
-        ids, weights = nucleus(logits.log_softmax(0).softmax(0), sampling.top_p, sampling.top_k)
+        probabilities = logits.log_softmax(0).softmax(0).numpy()
+        ids, weights = nucleus(probabilities, sampling.top_p, sampling.top_k)
         count = int(golden["out_n_candidates"][i])
         assert ids.tolist() == golden["out_candidate_ids"][i][:count].tolist()
         torch.testing.assert_close(
-            weights, golden["out_candidate_probs"][i][:count], atol=1e-6, rtol=0
+            torch.from_numpy(weights), golden["out_candidate_probs"][i][:count], atol=1e-6, rtol=0
         )
 
 
