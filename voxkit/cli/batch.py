@@ -34,7 +34,7 @@ from voxkit.cli.sound_out import tell_rate
 from voxkit.cli.speak import perform
 from voxkit.cli.text_in import wanted_text
 from voxkit.company import Company, Stage
-from voxkit.errors import OutputError, TextError, VoxkitError
+from voxkit.errors import Interrupted, OutputError, TextError, VoxkitError
 from voxkit.files import output_error
 from voxkit.instruct import render
 
@@ -100,8 +100,11 @@ class Studio:
         try:
             self._heard(0.0)  # the batch may have been stopped before this speech was known
             with writer:
-                take = perform(self._pieces(stream), [writer.write], self._heard)
+                with stream:
+                    take = perform(self._pieces(stream), [writer.write], self._heard)
                 self._heard(take.seconds)  # a speech that was closed between two pieces just ends
+        except Interrupted:
+            raise _Stopped from None
         finally:
             self.speeches.discard(stream)
         return dataclasses.replace(
@@ -129,11 +132,11 @@ class Studio:
 
     def _pieces(self, speech: Speech) -> Iterator[Audio]:
         """Yield the pieces of a speech, which the thread that runs the company makes if it can."""
-        try:
-            while piece := self.piece.ask(speech) if self.piece else next(speech, None):
-                yield piece
-        finally:
-            speech.close()
+        if self.piece is None:
+            yield from speech
+            return
+        while (piece := self.piece.ask(speech)) is not None:
+            yield piece
 
     def _heard(self, seconds: float) -> None:
         if self.stopped.is_set():
@@ -164,9 +167,10 @@ def make_all(
         if isinstance(error, _Stopped):
             return
         if error is not None and interrupted():  # a piece that was torn up
-            if not studio.stopped.is_set():
-                raise KeyboardInterrupt
-            return
+            if studio.stopped.is_set():
+                return
+            studio.stopped.set()
+            raise KeyboardInterrupt
         former = manifest.entries.get(job.line.id)
         if error is None:
             entry = future.result()
@@ -248,7 +252,9 @@ def batch(
             help="File names from {index} {slug} {id} {seed}.",
         ),
     ] = "{index:04d}_{slug}",
-    jobs: Annotated[int, typer.Option("--jobs", min=1, max=64, help="Lines spoken at once.")] = 1,
+    jobs: Annotated[
+        int, typer.Option("--jobs", min=1, max=64, help="Lines spoken at once, each by itself.")
+    ] = 1,
     together: Annotated[
         int,
         typer.Option(
