@@ -15,6 +15,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from typing import Any, Generic, TypeVar, cast
 
 from voxkit.errors import Interrupted
@@ -31,7 +32,7 @@ class Seat:
     """One thread's place: what it waits for, and what came of it."""
 
     number: int  # from 0 on, below the company's size
-    turn: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    turn: SimpleQueue[None] = field(default_factory=SimpleQueue)  # unlike a lock, safe from Ctrl-C
     stage: Stage[Any, Any] | None = None  # while it waits
     wish: Any = None
     made: Any = None
@@ -55,7 +56,7 @@ class Company:
         self._stages: list[Stage[Any, Any]] = []
         self._here = _Here()
         self._running = threading.Lock()
-        self._back = threading.Semaphore(0)  # the turn of the thread that runs the tasks
+        self._back = SimpleQueue[None]()  # the turn of the thread that runs the tasks
         self._dismissed = False
 
     @property
@@ -81,7 +82,7 @@ class Company:
             threads = [
                 threading.Thread(target=self._work, args=(seat,), daemon=True) for seat in seats
             ]
-            self._back, self._dismissed = threading.Semaphore(0), False
+            self._back, self._dismissed = SimpleQueue[None](), False
             try:
                 for thread in threads:
                     thread.start()
@@ -89,7 +90,7 @@ class Company:
             finally:
                 self._dismissed = True
                 for seat in seats:
-                    seat.turn.release()
+                    seat.turn.put(None)
                 for thread in threads:
                     if thread.ident is not None:
                         thread.join()
@@ -111,8 +112,8 @@ class Company:
     def _rest(self, seat: Seat) -> None:
         """Give the turn back until it comes again.  Raises `Interrupted` if it never will."""
         if not self._dismissed:
-            self._back.release()
-            seat.turn.acquire()
+            self._back.put(None)
+            seat.turn.get()
         if self._dismissed:
             raise Interrupted("")
 
@@ -120,7 +121,7 @@ class Company:
         """Do the tasks that a seat is given, in a thread of its own."""
         _one_core()
         self._here.seat = seat
-        seat.turn.acquire()
+        seat.turn.get()
         while not self._dismissed:
             index, task = seat.task
             future = Future[Any]()
@@ -148,8 +149,8 @@ class Company:
                 ready.extend(self._serve(waiting))
                 continue
             seat = ready.popleft()
-            seat.turn.release()
-            self._back.acquire()
+            seat.turn.put(None)
+            self._back.get()
             if seat.ended is None:
                 waiting.append(seat)
             else:

@@ -209,7 +209,8 @@ def _run_apart(
         try:
             futures.update({pool.submit(task): index for index, task in enumerate(tasks)})
             for future in as_completed(list(futures)):
-                ended(futures.pop(future), future)
+                ended(futures[future], future)
+                del futures[future]
         finally:
             stop()
             pool.shutdown(cancel_futures=True)
