@@ -107,15 +107,41 @@ def test_tasks_take_turns() -> None:
     assert order[3:9] == ["a has 0", "a 1", "b has 0", "b 1", "c has 0", "c 1"]
 
 
-def test_what_cannot_be_served_fails_for_all_who_asked_and_for_no_other() -> None:
-    company = Company(3)
+def test_what_cannot_be_served_at_once_is_served_in_halves() -> None:
+    company, served = Company(7), list[list[int]]()
 
-    def broken(wishes: Sequence[int]) -> list[int]:
-        raise RuntimeError("out of memory")
+    def little(wishes: Sequence[int]) -> list[int]:
+        served.append(list(wishes))
+        if len(wishes) > 2:
+            raise MemoryError("no room")
+        return [-wish for wish in wishes]
 
-    bad, good = company.stage(broken), company.stage(Log())
-    made = results(company, [asking(bad, 1), asking(good, 2), asking(bad, 3)])
-    assert [str(one) for one in made] == ["out of memory", "[12]", "out of memory"]
+    stage = company.stage(little)
+    assert results(company, [asking(stage, n) for n in range(7)]) == [[-n] for n in range(7)]
+    assert served == [[*range(7)], [0, 1, 2], [0], [1, 2], [3, 4, 5, 6], [3, 4], [5, 6]]
+
+
+def test_a_wish_that_cannot_be_served_fails_for_no_other() -> None:
+    company = Company(4)
+
+    def careful(wishes: Sequence[int]) -> list[int]:
+        if bad := [wish for wish in wishes if wish > 90]:
+            raise RuntimeError(f"{bad[0]} is broken")
+        return list(wishes)
+
+    stage, late = company.stage(careful), company.stage(Log())
+    tasks = [asking(stage, n) for n in (1, 98, 99)]
+    made = results(company, [*tasks, asking(late, 2)])
+    assert [str(one) for one in made] == ["[1]", "98 is broken", "99 is broken", "[12]"]
+
+
+def test_the_first_stage_is_served_before_all_others() -> None:
+    company, late, early = Company(2), Log(), Log()
+    second = company.stage(late)
+    first = company.stage(early, first=True)
+    made = results(company, [asking(second, 1), lambda: second.ask(first.ask(2))])
+    assert made == [[11], 22]
+    assert (early.served, late.served) == ([[2]], [[1, 12]])
 
 
 def test_a_task_that_fails_lets_the_others_go_on() -> None:

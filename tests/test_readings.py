@@ -11,6 +11,7 @@ import pytest
 import tiny
 
 from voxkit import readings as module
+from voxkit.company import Company
 from voxkit.engine import Engine
 from voxkit.options import Options
 from voxkit.readings import Readings
@@ -134,6 +135,24 @@ def test_threads_that_want_a_voice_at_once_read_it_once() -> None:
     for thread in threads:
         thread.join(WAIT_S)
     assert (len(read), len(states)) == (1, 1)
+
+
+def test_tasks_of_a_company_have_a_voice_read_once_by_the_thread_that_runs_them() -> None:
+    company = Company(3)
+    read: list[str] = []
+
+    def note(voice: Voice, options: Options) -> object:
+        assert threading.current_thread() is threading.main_thread()
+        read.append(voice.name)
+        return read
+
+    readings = Readings(note, company)
+    anna = (tiny.voice() for _ in range(3))
+    voices = [next(anna), next(anna), tiny.voice(1, name="berta"), next(anna)]
+    made = []
+    tasks = [lambda v=v: readings.after(v, Options()) for v in voices]
+    company.run(tasks, lambda index, future: made.append(future.result()))
+    assert (read, len(made)) == (["anna", "berta"], 4)
 
 
 def test_a_reading_that_failed_is_tried_again() -> None:

@@ -13,12 +13,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar, cast
 
 from voxkit.errors import Interrupted
+from voxkit.interrupts import CriticalSection
 
 Wish = TypeVar("Wish")
 Made = TypeVar("Made")
@@ -64,21 +65,24 @@ class Company:
         """The seat of the running thread, if it has one."""
         return self._here.seat
 
-    def stage(self, serve: Serve[Wish, Made], *, most: int | None = None) -> Stage[Wish, Made]:
-        """Add a stage that follows all others, at which `most` are served at a time."""
+    def stage(
+        self, serve: Serve[Wish, Made], *, most: int | None = None, first: bool = False
+    ) -> Stage[Wish, Made]:
+        """Add a stage that follows all others, or is `first`; `most` are served at a time."""
         made = Stage(self, serve, most)
-        self._stages.append(made)
+        self._stages.insert(0 if first else len(self._stages), made)
         return made
 
     def run(self, tasks: Sequence[Callable[[], Any]], ended: Ended) -> None:
         """Do tasks, as many at a time as there are seats, and here what they ask for.
 
-        `ended` is told the index of each when it has ended, here too.  If anything is raised here,
-        as by Ctrl-C, tasks that ask give up with `Interrupted`, and others do not begin.
+        `ended` is told the index of each when it has ended, here too, and Ctrl-C waits meanwhile.
+        If anything is raised here, as by Ctrl-C, tasks that ask give up with `Interrupted`, and
+        others do not begin.
         """
         todo = deque(enumerate(tasks))
         seats = [Seat(number) for number in range(min(self.size, len(tasks)))]
-        with self._running, _one_core_each():
+        with CriticalSection() as section, self._running, _one_core_each():
             threads = [
                 threading.Thread(target=self._work, args=(seat,), daemon=True) for seat in seats
             ]
@@ -86,7 +90,7 @@ class Company:
             try:
                 for thread in threads:
                     thread.start()
-                self._take_turns(seats, todo, ended)
+                self._take_turns(seats, todo, ended, section)
             finally:
                 self._dismissed = True
                 for seat in seats:
@@ -94,9 +98,10 @@ class Company:
                 for thread in threads:
                     if thread.ident is not None:
                         thread.join()
-                for seat in seats:
-                    if seat.ended is not None:
-                        ended(*seat.ended)
+                with ExitStack() as untold:  # all of it, even if one cannot be told
+                    for seat in seats[::-1]:
+                        if seat.ended is not None:
+                            untold.callback(ended, *seat.ended)
 
     def ask(self, stage: Stage[Any, Any], wish: Any) -> Any:
         """Wait until a stage has served the running thread's seat."""
@@ -133,7 +138,13 @@ class Company:
             with suppress(Interrupted):
                 self._rest(seat)
 
-    def _take_turns(self, seats: Sequence[Seat], todo: deque[Task], ended: Ended) -> None:
+    def _take_turns(
+        self,
+        seats: Sequence[Seat],
+        todo: deque[Task],
+        ended: Ended,
+        section: CriticalSection,
+    ) -> None:
         """Give every seat a task, and then turns until all tasks have ended."""
         ready, waiting = deque[Seat](), list[Seat]()
 
@@ -146,16 +157,18 @@ class Company:
             begin(seat)
         while ready or waiting:
             if not ready:
-                ready.extend(self._serve(waiting))
+                with section.interruptible():
+                    ready.extend(self._serve(waiting))
                 continue
             seat = ready.popleft()
             seat.turn.put(None)
-            self._back.get()
+            with section.interruptible():
+                self._back.get()
             if seat.ended is None:
                 waiting.append(seat)
             else:
-                ended(*seat.ended)
-                seat.ended = None
+                how, seat.ended = seat.ended, None
+                ended(*how)
                 begin(seat)
 
     def _serve(self, waiting: list[Seat]) -> list[Seat]:
@@ -163,16 +176,26 @@ class Company:
         asked = {seat.stage for seat in waiting}
         stage = next(stage for stage in self._stages if stage in asked)
         asking = [seat for seat in waiting if seat.stage is stage][: stage.most]
-        made: Sequence[Any] = [None] * len(asking)
-        error = None
-        try:
-            made = stage.serve([seat.wish for seat in asking])
-        except Exception as failed:  # noqa: BLE001 (raised by every one who waits for it)
-            error = failed
-        for seat, one in zip(asking, made, strict=True):
+        made = _served(stage.serve, [seat.wish for seat in asking])
+        for seat, (one, error) in zip(asking, made, strict=True):
             waiting.remove(seat)
             seat.stage, seat.wish, seat.made, seat.error = None, None, one, error
         return asking
+
+
+def _served(serve: Serve[Wish, Made], wishes: Sequence[Wish]) -> list[tuple[Any, Exception | None]]:
+    """Serve wishes → what is made of each, or why nothing is.
+
+    If several cannot be served at once, as when memory runs out or one of them is broken, each half
+    of them is tried: at last a wish fails alone.
+    """
+    try:
+        return [(one, None) for one in serve(wishes)]
+    except Exception as error:  # noqa: BLE001 (raised where the wish was made)
+        if len(wishes) == 1:
+            return [(None, error)]
+    half = len(wishes) // 2
+    return _served(serve, wishes[:half]) + _served(serve, wishes[half:])
 
 
 @contextmanager
@@ -204,7 +227,7 @@ class Stage(Generic[Wish, Made]):
     def ask(self, wish: Wish) -> Made:
         """Wait until it is done for the task of the running thread.
 
-        Raises what serving it raised, and `Interrupted` if the company ends before.
+        Raises what serving it alone raised, and `Interrupted` if the company ends before.
         """
         return cast(Made, self.company.ask(self, wish))
 

@@ -179,7 +179,7 @@ class Engine:
         self.sample_rate = spec.mel.sample_rate
         self.prefers_whole = parts.decoder.prefers_whole  # sentences, where nobody waits for sound
         self.company = parts.company  # whose tasks speak together
-        self._readings = Readings(parts.decoder.init_state)
+        self._readings = Readings(parts.decoder.init_state, parts.company)
 
     def prepare(self, text: str | Sequence[Piece]) -> Script:
         """Normalise text, plain or read from markup, and cut it into sentences.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from voxkit.company import Company
 from voxkit.options import Options
 from voxkit.voice import Voice
 
@@ -33,10 +34,17 @@ class Readings:
     Reading a reference takes longer than a first word.  The result depends on nothing but the
     voice, the steps and the guidance, so whether it is found or made changes no sample.  It is
     forgotten with its voice.
+
+    For tasks of a company it is made before anything else, in the thread that runs them: a task
+    that has the turn must not wait for another.
     """
 
-    def __init__(self, read: Callable[[Voice, Options], Any]) -> None:
-        self._read = read
+    def __init__(
+        self, read: Callable[[Voice, Options], Any], company: Company | None = None
+    ) -> None:
+        self._read, self._company = read, company
+        if company is not None:
+            self._stage = company.stage(self._all, first=True)
         self._kept: list[_Reading] = []
         self._lock = threading.Lock()
 
@@ -45,11 +53,16 @@ class Readings:
 
         Threads that want the same one at once wait for the first of them to read it.
         """
+        if self._company is not None and self._company.here is not None:
+            return self._stage.ask((voice, options))
         reading, kept = self._place(voice, (options.steps, options.guidance))
         with reading.turn:
             if not reading.state:
                 reading.state.append(self._read(kept, options))
             return reading.state[0]
+
+    def _all(self, wishes: Sequence[tuple[Voice, Options]]) -> list[Any]:
+        return [self.after(*wish) for wish in wishes]
 
     def _place(self, voice: Voice, wishes: _Wishes) -> tuple[_Reading, Voice]:
         """Return the reading of a voice and its owner, without whom it would be forgotten."""

@@ -524,3 +524,11 @@ def test_a_dry_run_only_tells(vox: Vox, lines: Any) -> None:
 def test_the_manifest_entry_holds_what_the_readme_promises() -> None:
     promised = {"id", "text", "voice", "seed", "duration", "path", "hash", "status"}
     assert promised <= set(Entry.__dataclass_fields__)
+
+
+def test_lines_are_spoken_together_or_apart_and_not_both(vox: Vox, lines: Any) -> None:
+    lines("One.")
+    result = vox("batch", "lines.txt", "-o", "out", "--jobs", "2", "--together", "2")
+    assert result.status == 2
+    assert "--jobs: cannot go with --together" in result.err
+    assert not OUT.exists()

@@ -132,14 +132,14 @@ def test_a_request_to_end_cleans_up(process: Start, tmp_path: Path) -> None:
 def test_a_request_to_end_leaves_the_lines_of_a_batch_that_were_made(
     process: Start, tmp_path: Path, jobs: str
 ) -> None:
-    text = "One.\nPlease terminate me.\n" + "Much more text to be spoken later.\n" * 9
+    text = "One.\nTwo.\nThree.\nPlease terminate me.\n" + "Much more to be spoken later.\n" * 9
     (tmp_path / "lines.txt").write_text(text, encoding="utf-8")
     status, out, _ = ended(process(f"voxkit batch lines.txt -o out --jobs {jobs}"))
     assert (status, out) == (143, "")
     rows = (tmp_path / "out/manifest.jsonl").read_text(encoding="utf-8").splitlines()
     done = {row["path"] for row in map(json.loads, rows)}
-    assert {row["status"] for row in map(json.loads, rows)} <= {"done"}
-    assert ("0001_one.wav" in done or jobs == "2") and len(done) < 11
+    assert {row["status"] for row in map(json.loads, rows)} == {"done"}
+    assert 2 <= len(done) < 13  # with two at once, one before the fourth may not have ended
     assert {path.name for path in (tmp_path / "out").iterdir()} == done | {"manifest.jsonl"}
 
 

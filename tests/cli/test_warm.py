@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import shutil
 import signal
@@ -137,6 +138,26 @@ def test_ctrl_c_stops_the_request_and_not_the_worker(voxkit: Start, place: Path)
     assert "Interrupted" in err
     assert done(voxkit("speak", "Hi.", "-v", "anna", "-o", "-", "--warm"))[0] == 0
     assert worker(place) == before
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("how", ["--warm", "--together=4"])
+def test_a_batch_that_is_told_to_end_keeps_the_lines_that_were_made(
+    voxkit: Start, place: Path, how: str, number: int, status: int
+) -> None:
+    folder = place / f"out{how}{status}"
+    (place / "lines.txt").write_text("Hi.\n" + f"{LONG}\n" * 3, encoding="utf-8")
+    words = ("batch", "lines.txt", "-v", "anna", "--name-template", "{index}")
+    process = voxkit(*words, "-o", folder.name, how)
+    until(lambda: (folder / "1.wav").exists(), "the short line is made")
+    process.send_signal(number)
+    process.send_signal(number)
+    ended, _, err = done(process)
+    assert ended == status
+    assert "Traceback" not in err
+    (row,) = (folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(row)["status"] == "done"
+    assert {path.name for path in folder.iterdir()} == {"1.wav", "manifest.jsonl"}
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the request in /proc")

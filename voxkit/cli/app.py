@@ -5,22 +5,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import signal
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
-from voxkit import __version__
+from voxkit import __version__, interrupts
 from voxkit.cli import (
     batch,
     bench,
     clone,
     convert,
     design,
-    interrupts,
     models,
     speak,
     styles,
@@ -30,10 +28,7 @@ from voxkit.cli import (
 from voxkit.cli.output import Output, close_quietly, flush
 from voxkit.errors import VoxkitError
 
-if TYPE_CHECKING:
-    from types import FrameType
-
-FAILED, WRONG_USAGE, INTERRUPTED, CLOSED_PIPE, TERMINATED = 1, 2, 130, 141, 143
+FAILED, WRONG_USAGE, INTERRUPTED, CLOSED_PIPE = 1, 2, 130, 141
 FULL_DISK = {errno.ENOSPC: "The disk is full", errno.EDQUOT: "Your disk quota is used up"}
 
 
@@ -72,10 +67,11 @@ def _told() -> Iterator[None]:
         Output().error(_refusal(error))
         raise typer.Exit(FAILED) from error
     except Exception as error:
-        if not interrupts.interrupted():
+        if (status := interrupts.status()) is None:
             raise
-        Output().error("Interrupted.")  # what was torn up complains, as an import does
-        raise typer.Exit(INTERRUPTED) from error
+        if status == INTERRUPTED:
+            Output().error("Interrupted.")  # what was torn up complains, as an import does
+        raise typer.Exit(status) from error
 
 
 def _refusal(error: OSError) -> str:
@@ -185,15 +181,11 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> NoReturn:
     """Run the command line of this process; a request to stop cleans up first, and only once."""
-    signal.signal(signal.SIGTERM, _terminate)
     interrupts.heed()
     for name in ("stdout", "stderr"):  # closed by the caller: talk goes nowhere
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
-    status = run(sys.argv[1:])
-    interrupts.ignore_more()
-    sys.exit(status)
-
-
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    raise SystemExit(TERMINATED)
+    try:
+        sys.exit(run(sys.argv[1:]))
+    finally:
+        interrupts.finish()

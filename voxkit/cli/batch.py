@@ -6,16 +6,17 @@ import dataclasses
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from voxkit.cli import flags
-from voxkit.cli.interrupts import interrupted
 from voxkit.cli.manifest import (
     Entry,
     Job,
@@ -37,6 +38,7 @@ from voxkit.company import Company, Stage
 from voxkit.errors import Interrupted, OutputError, TextError, VoxkitError
 from voxkit.files import output_error
 from voxkit.instruct import render
+from voxkit.interrupts import CriticalSection
 
 if TYPE_CHECKING:
     from voxkit.audio import Audio
@@ -166,11 +168,6 @@ def make_all(
         job, error = jobs[index], future.exception()
         if isinstance(error, _Stopped):
             return
-        if error is not None and interrupted():  # a piece that was torn up
-            if studio.stopped.is_set():
-                return
-            studio.stopped.set()
-            raise KeyboardInterrupt
         former = manifest.entries.get(job.line.id)
         if error is None:
             entry = future.result()
@@ -204,19 +201,25 @@ def _run_apart(
     stop: Callable[[], None],
 ) -> None:
     """Do tasks in threads, and tell the index of each as it ends; `stop` ends those at work."""
-    with ThreadPoolExecutor(workers) as pool:
-        futures: dict[Future[Entry], int] = {}
+    futures: dict[Future[Entry], int] = {}  # of which nothing has been told
+    ready = SimpleQueue[Future[Entry]]()
+    with CriticalSection() as section, ThreadPoolExecutor(workers) as pool:
         try:
-            futures.update({pool.submit(task): index for index, task in enumerate(tasks)})
-            for future in as_completed(list(futures)):
-                ended(futures[future], future)
-                del futures[future]
+            for index, task in enumerate(tasks):
+                future = pool.submit(task)
+                futures[future] = index
+                future.add_done_callback(ready.put)
+            while futures:
+                with section.interruptible():
+                    future = ready.get()
+                ended(futures.pop(future), future)
         finally:
             stop()
             pool.shutdown(cancel_futures=True)
-            for future, index in futures.items():
-                if not future.cancelled():
-                    ended(index, future)
+            with ExitStack() as untold:  # all of it, even if one cannot be told
+                for future, index in futures.items():
+                    if not future.cancelled():
+                        untold.callback(ended, index, future)
 
 
 def _tidy(former: Entry | None, entry: Entry, manifest: Manifest, names: Collection[str]) -> None:
@@ -282,6 +285,8 @@ def batch(
     from voxkit.audio import FORMATS
 
     out = Output(request.quiet, request.json)
+    if together and jobs > 1:
+        raise typer.BadParameter("cannot go with --together", param_hint="--jobs")
     options, reading, style = request.options(seed), request.reading(), request.wanted_style()
     text = wanted_text(["-"], None) if lines_file == "-" else wanted_text(None, Path(lines_file))
     lines = read_lines(text or "", seed)

@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voxkit.errors import VoxkitError
+from voxkit.interrupts import collected
 
 if TYPE_CHECKING:
     import subprocess
 
 FLAG = "--warm"
-STOP = b"!"  # from the client: Ctrl-C was pressed
 _START_S = 120.0  # for a model to load
 _SEND_S = 10.0  # for a request to be taken; a worker that needs longer is stuck
 _NOTE_S = 86_400.0  # what a worker found out about this machine is believed for a day
@@ -85,14 +85,14 @@ def run(words: Sequence[str]) -> int:
     except VoxkitError as error:
         Output().error(str(error))
         return 1
-    stopped: list[int] = []
-    try:
-        with _collected(stopped), _connected(words, most_mib, stopped) as line:
-            _send(line, words)
-            return _status(line, stopped)
-    except NoWorker:
-        if not stopped:
-            raise
+    with collected() as stopped:
+        try:
+            with _connected(words, most_mib, stopped) as line:
+                _send(line, words)
+                return _status(line, stopped)
+        except NoWorker:
+            if not stopped:
+                raise
     if stopped[0] == signal.SIGINT:
         Output().error("Interrupted.")
     return 128 + stopped[0]
@@ -126,7 +126,7 @@ def _status(line: socket.socket, stopped: Sequence[int]) -> int:
     while True:
         if stopped and not told:
             with contextlib.suppress(OSError):  # it is gone, as will be heard below
-                line.sendall(STOP)
+                line.sendall(bytes(stopped[:1]))
             told = True
         if len(stopped) > 1:
             return 128 + stopped[0]
@@ -142,18 +142,6 @@ def _status(line: socket.socket, stopped: Sequence[int]) -> int:
 
         Output().error("The warm worker was stopped meanwhile: try again.")
         return 1
-
-
-@contextlib.contextmanager
-def _collected(seen: list[int]) -> Iterator[None]:
-    """Collect the signals that ask to stop instead of dying of them."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    old = [signal.signal(number, lambda n, frame: seen.append(n)) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, old, strict=True):
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
-from voxkit.cli.warm import STOP, decline, limits
+from voxkit import interrupts
+from voxkit.cli.warm import decline, limits
 from voxkit.measuring import peak_mib
 
 if TYPE_CHECKING:
@@ -150,6 +151,7 @@ def _child(line: socket.socket, threads: int) -> NoReturn:
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        interrupts.heed()
         header, streams, _, _ = socket.recv_fds(line, 4, 3)
         request = json.loads(_received(line, struct.unpack("!I", header)[0]))
         _take_over(streams, request)
@@ -170,7 +172,8 @@ def _child(line: socket.socket, threads: int) -> NoReturn:
         traceback.print_exc()
         raise
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller goes as soon as it is told
+        for number in interrupts.ENDING:  # the caller goes as soon as it is told
+            signal.signal(number, signal.SIG_IGN)
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
@@ -215,11 +218,11 @@ def _opened(number: int, mode: str) -> IO[str]:
 
 
 def _watch(line: socket.socket) -> None:
-    """Interrupt this process when the caller asks for it, or is gone."""
+    """Let the signal end this process that has reached its caller, or Ctrl-C if that is gone."""
+    told = b""
     with contextlib.suppress(OSError):
-        while line.recv(1) not in (b"", STOP):
-            pass
-    os.kill(os.getpid(), signal.SIGINT)
+        told = line.recv(1)
+    os.kill(os.getpid(), signal.SIGTERM if told == bytes([signal.SIGTERM]) else signal.SIGINT)
 
 
 if __name__ == "__main__":

@@ -114,12 +114,10 @@ class Rows:
 
     def _grow(self, length: int) -> None:
         """Make room for twice as many positions as `length`."""
-        old, self.room = self._memory, 2 * length
-        shape = list(old.shape)
-        shape[4] = self.room
-        self._memory = old.new_zeros(shape)
-        self._memory[:, :, :, :, : old.shape[4]] = old
-        self._graph = None
+        old, room = self._memory, 2 * length
+        new = old.new_zeros(*old.shape[:4], room, old.shape[5])  # for which there may be no memory
+        new[:, :, :, :, : old.shape[4]] = old
+        self._memory, self.room, self._graph = new, room, None
 
     def _capture(self) -> None:
         """Record a step as a CUDA graph, after one on a side stream has made what it needs.

@@ -9,10 +9,8 @@ from __future__ import annotations
 import json
 import math
 import os
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from voxkit.errors import TrainingError
+from voxkit.interrupts import collected
 
 
 @dataclass(frozen=True)
@@ -109,8 +108,8 @@ def run(
     step = _resume(folder, model, optimiser, average)
     sums: dict[str, float] = {}
     counted, saved = 0, time.monotonic()
-    with _stop_flag() as stopped, (folder / "log.jsonl").open("a", encoding="utf-8") as log:
-        while step < recipe.steps and not stopped():
+    with collected() as stopped, (folder / "log.jsonl").open("a", encoding="utf-8") as log:
+        while step < recipe.steps and not stopped:  # a step is never torn
             for group in optimiser.param_groups:
                 group["lr"] = schedule(recipe, step)
             with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=mixed):
@@ -142,7 +141,7 @@ def run(
             if time.monotonic() - saved > recipe.checkpoint_every_s or step == recipe.steps:
                 _save(folder, step, model, optimiser, average)
                 saved = time.monotonic()
-        if stopped():
+        if stopped:
             _save(folder, step, model, optimiser, average)
             raise KeyboardInterrupt
 
@@ -223,17 +222,3 @@ def _save(
     torch.save(state, partial)
     partial.replace(folder / "checkpoint.pt")
     plot(folder)
-
-
-@contextmanager
-def _stop_flag() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C or SIGTERM into a flag, so that a step is never torn."""
-    hit: list[int] = []
-    before = {
-        s: signal.signal(s, lambda n, _: hit.append(n)) for s in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield lambda: bool(hit)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
