@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,29 @@ def test_blocks_and_lengths_share_what_is_compiled(family: str) -> None:
             mel_in_hops(one, speaker, hop)
         made[blocks] = counters["stats"]["unique_graphs"]
     assert made[2] == made[5] > 0
+
+
+def test_lines_together_share_what_is_compiled_for_one(tmp_path: Path) -> None:
+    """Nothing reads or decodes on another number of cores, for which all would be compiled anew."""
+    folder, made, threads = tiny.folder(tmp_path / "m"), [], torch.get_num_threads()
+    voice = load_voice(folder / "voices" / "anna.safetensors")
+    lines = ["One line of text here.", "Two. And three.", "What a day it was."]
+    try:
+        torch.set_num_threads(2)
+        for together in (0, 3):
+            torch._dynamo.reset()
+            counters.clear()
+            engine = checkpoint.load(folder, device="cpu", dtype="fp32", together=together)
+            compile_layers(engine.parts.decoder.network, backend="eager")
+            tasks = [partial(engine.speak, line, voice, Options(seed=1)) for line in lines]
+            if engine.company is None:
+                assert all(task().seconds > 0.1 for task in tasks)
+            else:
+                engine.company.run(tasks, lambda index, future: future.result())
+            made.append(counters["stats"]["unique_graphs"])
+    finally:
+        torch.set_num_threads(threads)
+    assert made[0] == made[1] > 0
 
 
 @pytest.mark.parametrize("family", ["native", *FAMILIES])
