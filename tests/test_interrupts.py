@@ -70,14 +70,13 @@ def test_a_signal_that_waits_comes_through_where_it_may(heard: list[int]) -> Non
 
 def test_one_that_comes_where_it_may_comes_at_once_and_the_next_waits(heard: list[int]) -> None:
     done = []
-    with pytest.raises(Ended), CriticalSection() as section:
-        with section.interruptible():
-            try:
-                send(signal.SIGINT)
-                done.append("within")
-            finally:
-                send(signal.SIGTERM)
-                done.append("cleaned")
+    with pytest.raises(Ended), CriticalSection() as section, section.interruptible():
+        try:
+            send(signal.SIGINT)
+            done.append("within")
+        finally:
+            send(signal.SIGTERM)
+            done.append("cleaned")
     assert (done, heard) == (["cleaned"], [signal.SIGINT, signal.SIGTERM])
 
 

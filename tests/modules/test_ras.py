@@ -54,6 +54,31 @@ def test_equal_probabilities_keep_their_order() -> None:
     assert ids.tolist() == [0, 1, 2, 3]
 
 
+def one_by_one(probabilities: np.ndarray, top_p: float, top_k: int) -> list[int]:
+    """The nucleus as its definition says it."""
+    left, taken, total = list(range(len(probabilities))), list[int](), np.float32(0)
+    while left and len(taken) < top_k and (not taken or total < top_p):
+        best = max(left, key=lambda i: (probabilities[i], -i))
+        left.remove(best)
+        taken.append(best)
+        total += probabilities[best]
+    return taken
+
+
+def test_the_nucleus_is_that_of_its_definition_with_ties_and_what_cannot_be() -> None:
+    rng = np.random.default_rng(0)
+    for case in range(300):
+        scores = rng.standard_normal(rng.integers(1, 60)) * rng.choice([0.1, 1.0, 30.0])
+        if case % 3 == 0:
+            scores = scores.round()
+        scores[1:][rng.random(len(scores) - 1) < 0.3 * (case % 2)] = -np.inf
+        odds = torch.from_numpy(scores).float().softmax(dim=0).numpy()
+        top_p, top_k = rng.choice([0.0, 0.5, 0.8, 1.0]), int(rng.integers(1, 30))
+        ids, weights = nucleus(odds, top_p, top_k)
+        assert ids.tolist() == one_by_one(odds, top_p, top_k)
+        assert np.array_equal(weights, odds[ids])
+
+
 def test_a_token_not_said_lately_is_taken_from_the_nucleus() -> None:
     draw = Draws(1)
     assert repetition_aware(logits(0.5, 0.3, 0.2), [1, 2, 2, 2, 0], SAMPLING, draw) == 1
