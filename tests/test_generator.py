@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 
 from voxkit.errors import TextError
 from voxkit.generator import PhoneFrontend, PhoneGenerator, voice_tensors, wanted_sampling
-from voxkit.modules.transformer import Cache
+from voxkit.modules.ras import Choice, following
 from voxkit.options import Options
 from voxkit.phonemes import SYMBOLS, Lexicon
 from voxkit.voice import Voice
@@ -44,20 +45,13 @@ class Rigged(PhoneGenerator):
 
     favourite = STOP
 
-    def _start(
-        self, text_ids: tuple[int, ...], heard: Sequence[int], voice: Voice
-    ) -> tuple[Tensor, Cache]:
-        _, cache = super()._start(text_ids, heard, voice)
-        return self._wish(), cache
-
-    def _next(self, tokens: Sequence[int], cache: Cache) -> tuple[Tensor, Cache]:
-        return self._wish(), cache
-
-    def _wish(self) -> Tensor:
+    def _follow(
+        self, x: Tensor | int, cache: Any, choice: Choice, mask: Tensor | None
+    ) -> tuple[int, Any]:
         logits = torch.zeros(STOP + 1)
         logits[STOP] = -1000.0
         logits[self.favourite] = 100.0
-        return logits
+        return following(logits, choice), cache
 
 
 class Tireless(Rigged):

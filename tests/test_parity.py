@@ -43,7 +43,7 @@ from voxkit.modules.encoded_flow import (
 from voxkit.modules.hift import Hift, samples_per_frame
 from voxkit.modules.hift_source import accumulate, excitation, phase_steps, sines
 from voxkit.modules.hift_stream import FadingHiftVocoder, HiftVocoder, make_source
-from voxkit.modules.ras import multinomial, nucleus, repetition_aware
+from voxkit.modules.ras import Sampler, multinomial, nucleus, repetition_aware
 from voxkit.modules.spectral import (
     kaldi_fbank,
     log_mel,
@@ -491,7 +491,7 @@ def test_lm_greedy_decoding(family: str, get: Get, heard: list[Tensor]) -> None:
         lm,
         [*prompt_text, *text],
         tokens,
-        lambda logits, before: repetition_aware(logits, before, greedy, _no_draw),
+        Sampler(greedy, _no_draw),
         lengths=(2 * len(text), 20 * len(text)),
     )
     count = len(golden.ids("out_tokens"))
@@ -512,7 +512,7 @@ def test_lm_repetition_aware_decoding(family: str, get: Get, heard: list[Tensor]
         lm,
         [*prompt_text, *text],
         tokens,
-        lambda logits, before: repetition_aware(logits, before, spec.generator.sampling, draw),
+        Sampler(spec.generator.sampling, draw),
         lengths=(2 * len(text), 20 * len(text)),
     )
     count = len(golden.ids("out_tokens"))
@@ -523,13 +523,12 @@ def test_lm_repetition_aware_decoding(family: str, get: Get, heard: list[Tensor]
 @pytest.mark.parametrize("family", FAMILIES)
 def test_lm_text_streaming(family: str, get: Get, heard: list[Tensor]) -> None:
     golden = case(f"{family}/llm_bistream")
-    _, lm = get(family, "generator")
+    spec, lm = get(family, "generator")
     prompt_text, text, tokens = given(golden)
+    greedy = dataclasses.replace(spec.generator.sampling, temperature=0.0)
     size = int(golden["x_chunk"])
     pieces = [text[i : i + size] for i in range(0, len(text), size)]
-    said = speak_streamed(
-        lm, pieces, prompt_text, tokens, lambda logits, before: int(logits.argmax())
-    )
+    said = speak_streamed(lm, pieces, prompt_text, tokens, Sampler(greedy, _no_draw))
     count = len(golden.ids("out_tokens"))
     check_decoding(golden, list(itertools.islice(said, count)), heard)
 

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from voxkit import checkpoint
 from voxkit.audio import Audio
 from voxkit.engine import Engine
+from voxkit.modules.phone_lm import PhoneLm
+from voxkit.modules.transformer import Cache
 from voxkit.phonemes import SYMBOLS
 from voxkit.spec import (
     DitDecoderSpec,
@@ -132,6 +134,13 @@ def engine(spec: ModelSpec = SPEC, seed: int = 0) -> Engine:
     """An engine of those networks.  Kept between tests: an engine is never written to."""
     with tempfile.TemporaryDirectory() as name:
         return checkpoint.load(write_model(Path(name) / "model", spec, seed), device="cpu")
+
+
+def start(model: PhoneLm, *told: Tensor) -> tuple[Tensor, Cache]:
+    """Read voice and text of one request → hidden of the task mark (1, D), cache."""
+    x, mask = model.beginning(*told)
+    hidden, cache = model.transformer(x, model.transformer.init_cache(1), mask)
+    return hidden[:, -1], cache
 
 
 def voice(seed: int = 0, *, count: int = 13, spec: ModelSpec = SPEC, **changes: object) -> Voice:

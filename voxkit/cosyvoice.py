@@ -43,9 +43,9 @@ from voxkit.modules.hift_stream import (
     HiftVocoder,
 )
 from voxkit.modules.linears import MANY, Packed, compress, install
-from voxkit.modules.ras import multinomial, repetition_aware
+from voxkit.modules.ras import Sampler, multinomial
 from voxkit.modules.spectral import log_mel, resample
-from voxkit.modules.speech_lm import Choose, SpeechLm, shorten_silences, speak, speak_streamed
+from voxkit.modules.speech_lm import SpeechLm, shorten_silences, speak, speak_streamed
 from voxkit.modules.undrawn import Undrawn
 from voxkit.options import Options
 from voxkit.precision import FULL, Kind, Precision
@@ -326,8 +326,8 @@ class TextGenerator:
         count = len(text_ids)
         if self.spec.generator.quirks.prefix_counts_as_text and not heard and not instruction:
             count += len(prompt)
-        choose = self._choose(options, generator)
-        said = speak(self.lm, (*prompt, *text_ids), heard, choose, lengths=self._lengths(count))
+        sampler = self._sampler(options, generator)
+        said = speak(self.lm, (*prompt, *text_ids), heard, sampler, lengths=self._lengths(count))
         return shorten_silences(said, self.spec.generator)
 
     def tokens_streamed(
@@ -341,8 +341,8 @@ class TextGenerator:
     ) -> Iterator[int]:
         """Yield speech tokens while the text's ids still arrive."""
         prompt, heard = self._prompt(voice, instruction)
-        choose = self._choose(options, generator)
-        said = speak_streamed(self.lm, pieces, prompt, heard, choose)
+        sampler = self._sampler(options, generator)
+        said = speak_streamed(self.lm, pieces, prompt, heard, sampler)
         return shorten_silences(said, self.spec.generator)
 
     def _prompt(
@@ -360,10 +360,9 @@ class TextGenerator:
         words = self.frontend.plain(_without_lead(voice.transcript, text))
         return self.frontend.ids(lead + words), voice.tokens.tolist()
 
-    def _choose(self, options: Options, generator: torch.Generator) -> Choose:
+    def _sampler(self, options: Options, generator: torch.Generator) -> Sampler:
         sampling = wanted_sampling(self.spec.generator.sampling, options)
-        draw = multinomial(generator)
-        return lambda logits, said: repetition_aware(logits, said, sampling, draw)
+        return Sampler(sampling, multinomial(generator))
 
 
 def _without_lead(transcript: str, spec: BpeTextSpec) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +14,8 @@ from voxkit.company import Company
 from voxkit.errors import TextError
 from voxkit.modules.linears import linear, pack
 from voxkit.modules.phone_lm import PhoneLm
-from voxkit.modules.ras import Draw, multinomial, repetition_aware
-from voxkit.modules.together import Joined, Together
-from voxkit.modules.transformer import Cache
+from voxkit.modules.ras import Choice, Sampler, following, multinomial
+from voxkit.modules.together import Together
 from voxkit.options import Options
 from voxkit.phonemes import GIVEN, SYMBOLS, LetterReader, Lexicon, phone_count, phones
 from voxkit.precision import Kind
@@ -121,12 +121,12 @@ class PhoneGenerator:
         with torch.no_grad():
             self.heard, said = (table.contiguous() for table in model.tables())
         self.head = linear(said, kind)
+        self._together: Together | None = None
         pack(model.transformer, kind)
 
     def join(self, company: Company) -> None:
         """Take the steps of all who have a seat at once."""
-        self.model.transformer = Together(self.model.transformer, company)
-        self.head = Joined(self.head, company)
+        self._together = Together(self.model.transformer, self.head, self._heard, company)
 
     def bounds(self, text_ids: tuple[int, ...]) -> tuple[int, int]:
         """Return the fewest and the most speech tokens that may say text ids (N,)."""
@@ -148,7 +148,7 @@ class PhoneGenerator:
         There are no words that this model was told in training: `instruction` must be None.
         """
         _take_no(instruction)
-        yield from self._say(text_ids, (), [], voice, options, multinomial(generator))
+        yield from self._say(text_ids, (), [], voice, self._sampler(options, generator))
 
     def tokens_streamed(
         self,
@@ -164,15 +164,19 @@ class PhoneGenerator:
         Each clause is said as the rest of a sentence that began with the one before it.
         """
         _take_no(instruction)
-        draw = multinomial(generator)
+        sampler = self._sampler(options, generator)
         before: tuple[int, ...] = ()
         heard: list[int] = []
         for ids in pieces:
             tokens: list[int] = []
-            for token in self._say(ids, before, heard, voice, options, draw):
+            for token in self._say(ids, before, heard, voice, sampler):
                 tokens.append(token)
                 yield token
             before, heard = ids, tokens
+
+    def _sampler(self, options: Options, generator: torch.Generator) -> Sampler:
+        sampling = wanted_sampling(self.spec.generator.sampling, options)
+        return Sampler(sampling, multinomial(generator))
 
     def _say(
         self,
@@ -180,56 +184,51 @@ class PhoneGenerator:
         before: tuple[int, ...],
         heard: list[int],
         voice: Voice,
-        options: Options,
-        draw: Draw,
+        sampler: Sampler,
     ) -> Iterator[int]:
         """Yield the tokens that say text ids (N,) after `before`, which has been `heard`."""
         least, most = self.bounds(text_ids)
-        sampling = wanted_sampling(self.spec.generator.sampling, options)
+        stop = self.model.stop
         said = list(heard)
-        logits, cache = self._start((*before, *text_ids), heard, voice)
+        x, mask = self._beginning((*before, *text_ids), voice)
+        cache: Any = self.model.transformer.init_cache(1)
+        if heard:
+            _, cache = self._follow(x, cache, sampler.certain(stop), mask)
+            x, mask = self._heard(heard), None
         while len(said) - len(heard) < most:
             may_stop = len(said) - len(heard) >= least
-            token = self._draw(logits, said, sampling, draw, may_stop)
-            if token == self.model.stop:
+            choice = sampler.choice(said, () if may_stop else (stop,))
+            token, cache = self._follow(x, cache, choice, mask)
+            if token == stop:
                 return
             said.append(token)
             yield token
-            logits, cache = self._next([token], cache)
+            x, mask = token, None
 
     @torch.inference_mode()
-    def _start(
-        self, text_ids: tuple[int, ...], heard: Sequence[int], voice: Voice
-    ) -> tuple[Tensor, Cache]:
-        """Read voice, text and its first tokens → logits (K + 1,) on CPU of the next, the cache."""
+    def _beginning(
+        self, text_ids: tuple[int, ...], voice: Voice
+    ) -> tuple[Tensor | int, Tensor | None]:
+        """Return what is read of voice and text (1, N, D), and who sees whom (N, N)."""
         device = self.heard.device
         speaker, values, given = self.reader or voice_tensors(voice, self.spec, device)
-        symbols = torch.tensor([text_ids], device=device)
-        hidden, cache = self.model.start(speaker, values, given, symbols)
-        if heard:
-            return self._next(heard, cache)
-        return self.head(hidden)[0].float().cpu(), cache
+        return self.model.beginning(speaker, values, given, torch.tensor([text_ids], device=device))
 
     @torch.inference_mode()
-    def _next(self, tokens: Sequence[int], cache: Cache) -> tuple[Tensor, Cache]:
-        """Hear tokens → logits (K + 1,) on CPU of the one after them, the cache."""
-        x = self.heard[torch.tensor(tokens, device=self.heard.device)][None]
-        hidden, cache = self.model.transformer(x, cache)
-        return self.head(hidden[:, -1])[0].float().cpu(), cache
+    def _heard(self, tokens: Sequence[int]) -> Tensor:
+        """Return what is read of tokens (1, T, D)."""
+        return self.heard[torch.tensor(tokens, device=self.heard.device)][None]
 
     @torch.inference_mode()
-    def _draw(
-        self,
-        logits: Tensor,
-        said: list[int],
-        sampling: SamplingSpec,
-        draw: Draw,
-        may_stop: bool,
-    ) -> int:
-        """Choose the next token; the stop token only if it may come."""
-        if not may_stop:
-            logits[self.model.stop] = -torch.inf
-        return repetition_aware(logits, said, sampling, draw)
+    def _follow(
+        self, x: Tensor | int, cache: Any, choice: Choice, mask: Tensor | None
+    ) -> tuple[int, Any]:
+        """Read x (1, N, D) or one token → the token that is chosen next, and the cache."""
+        if self._together is not None and self._together.seated:
+            return self._together.follow(x, cache, choice, mask)
+        read = self._heard([x]) if isinstance(x, int) else x
+        hidden, cache = self.model.transformer(read, cache, mask)
+        return following(self.head(hidden[:, -1])[0].float().cpu(), choice), cache
 
 
 def _take_no(instruction: str | None) -> None:

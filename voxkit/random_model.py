@@ -19,7 +19,7 @@ from voxkit.engine import Engine, Parts
 from voxkit.errors import ModelError
 from voxkit.families import read_spec
 from voxkit.modules.linears import pack
-from voxkit.modules.ras import multinomial, repetition_aware
+from voxkit.modules.ras import Sampler, multinomial
 from voxkit.modules.speech_lm import speak
 from voxkit.options import Options
 from voxkit.precision import Kind, Precision
@@ -68,23 +68,13 @@ class Generator:
     ) -> Iterator[int]:
         """Yield speech tokens, after a transcript and the reference's tokens."""
         count = int(len(text_ids) * _CHARACTERS_PER_ID * _TOKENS_PER_CHARACTER)
-        sampling, draw = self.spec.generator.sampling, multinomial(generator)
-        transcript = range(1, 1 + len(voice.tokens) // 7)
-
-        def choose(logits: Any, said: Any) -> int:
-            return min(repetition_aware(logits, said, sampling, draw), self._last)
-
-        return speak(
-            self.lm, (*transcript, *text_ids), voice.tokens.tolist(), choose, lengths=(count, count)
-        )
+        sampler = Sampler(self.spec.generator.sampling, multinomial(generator))
+        words = (*range(1, 1 + len(voice.tokens) // 7), *text_ids)
+        return speak(self.lm, words, voice.tokens.tolist(), sampler, lengths=(count, count))
 
     def join(self, company: Company) -> None:
         """Take the steps of all who have a seat at once."""
         self.lm.join(company)
-
-    @property
-    def _last(self) -> int:
-        return self.spec.decoder.codebook - 1
 
 
 def load(

@@ -35,7 +35,7 @@ def text(words: str = "_ HH AH0 L OW1 _ DH EH1 R .") -> Tensor:
 def scores(model: PhoneLm, symbols: Tensor, heard: Tensor) -> Tensor:
     """Logits (T + 1, K + 1) of the token after the text and after each heard token (T,)."""
     table, said = model.tables()
-    hidden, cache = model.start(*voice(), symbols)
+    hidden, cache = tiny.start(model, *voice(), symbols)
     rows = [hidden]
     if len(heard):
         rows.append(model.transformer(table[heard][None], cache)[0][0])
@@ -74,24 +74,24 @@ def test_the_prefix_is_voice_then_text_then_the_task_mark() -> None:
 
 
 def test_the_cache_after_the_text_holds_all_of_it() -> None:
-    _, cache = net().start(*voice(), text())
+    _, cache = tiny.start(net(), *voice(), text())
     assert cache.length == text().shape[1] + 2
 
 
 def test_the_text_is_seen_whole_by_every_phone() -> None:
     model = net().eval()
-    _, a = model.start(*voice(), text("_ HH AH0 L OW1 ."))
-    _, b = model.start(*voice(), text("_ HH AH0 L OW1 ?"))
+    _, a = tiny.start(model, *voice(), text("_ HH AH0 L OW1 ."))
+    _, b = tiny.start(model, *voice(), text("_ HH AH0 L OW1 ?"))
     # the last layer's key of the first phone has heard the mark at the end
     assert (a.keys[-1][:, :, 1] - b.keys[-1][:, :, 1]).abs().max() > 1e-4
 
 
 def test_the_text_does_not_see_the_task_mark() -> None:
     model = net().eval()
-    _, before = model.start(*voice(), text())
+    _, before = tiny.start(model, *voice(), text())
     with torch.no_grad():
         model.task.add_(1.0)
-    _, after = model.start(*voice(), text())
+    _, after = tiny.start(model, *voice(), text())
     torch.testing.assert_close(before.keys[-1][:, :, :-1], after.keys[-1][:, :, :-1])
     assert not torch.equal(before.keys[-1][:, :, -1], after.keys[-1][:, :, -1])
 
@@ -111,8 +111,8 @@ def test_voice_and_controls_have_an_effect(part: int) -> None:
     model = net().eval()
     told = [*voice()]
     told[part] = told[part] + 1.0
-    hidden, _ = model.start(*voice(), text())
-    other, _ = model.start(*told, text())
+    hidden, _ = tiny.start(model, *voice(), text())
+    other, _ = tiny.start(model, *told, text())
     assert (hidden - other).abs().max() > 1e-4
 
 

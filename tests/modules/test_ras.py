@@ -10,7 +10,18 @@ import torch
 from tiny import seeded
 from torch import Tensor
 
-from voxkit.modules.ras import multinomial, nucleus, repetition_aware
+from voxkit.modules.ras import (
+    Choice,
+    Sampler,
+    Terms,
+    _likely,
+    chosen,
+    following,
+    likely,
+    multinomial,
+    nucleus,
+    repetition_aware,
+)
 from voxkit.spec import SamplingSpec
 
 SAMPLING = SamplingSpec(temperature=1.0, top_p=0.8, top_k=3, repeat_window=4, repeat_limit=1)
@@ -127,3 +138,59 @@ def test_a_seed_gives_the_same_tokens() -> None:
     ]
     assert runs[0] == runs[1]
     assert len(set(runs[0])) > 1
+
+
+# ---- rows of several requests -----------------------------------------------------------------
+
+
+def mixed(count: int) -> tuple[Tensor, list[Terms]]:
+    """Logits of so many rows, with ties, on three kinds of terms."""
+    scores = (8 * torch.randn(count, 400, generator=seeded(3))).round() / 4
+    cold = dataclasses.replace(SAMPLING, temperature=0.7, top_k=25)
+    greedy = dataclasses.replace(SAMPLING, temperature=0.0)
+    kinds = [Terms(SAMPLING), Terms(cold, (3, 4, *range(300, 400))), Terms(greedy, (5,))]
+    return scores, [kinds[row * 7 % 3] for row in range(count)]
+
+
+def test_a_row_has_the_same_bits_in_any_company() -> None:
+    scores, terms = mixed(17)
+    for row, found in enumerate(likely(scores, terms)):
+        (alone,) = likely(scores[row : row + 1], [terms[row]])
+        assert np.array_equal(found.ids, alone.ids)
+        assert np.array_equal(found.weights, alone.weights)
+        assert torch.equal(found.scores, alone.scores)
+        assert not set(found.ids.tolist()) & set(terms[row].forbidden)
+
+
+def test_sorting_all_of_it_finds_the_same() -> None:
+    """As is done on a GPU."""
+    scores, _ = mixed(17)
+    for top_k in (3, 25, 999):
+        sampling = dataclasses.replace(SAMPLING, top_k=top_k)
+        pairs = zip(*(_likely(scores, sampling, sort=sort) for sort in (False, True)), strict=True)
+        for plain, sorted_first in pairs:
+            assert np.array_equal(plain.ids, sorted_first.ids)
+            assert np.array_equal(plain.weights, sorted_first.weights)
+            assert torch.equal(plain.scores, sorted_first.scores)
+
+
+def test_tokens_are_chosen_for_all_as_for_each_and_a_broken_row_breaks_no_other() -> None:
+    scores, terms = mixed(9)
+    scores[4] = torch.nan
+    histories = [[int(scores[row].argmax())] for row in range(9)]  # so that some draw again
+
+    def choices() -> list[Choice]:
+        return [
+            Sampler(t.sampling, multinomial(seeded(row))).choice(histories[row], t.forbidden)
+            for row, t in enumerate(terms)
+        ]
+
+    made = chosen(scores, choices())
+    assert isinstance(made[4], RuntimeError) or terms[4].sampling.temperature == 0
+    for row, choice in enumerate(choices()):
+        if row != 4:
+            assert made[row] == following(scores[row], choice)
+
+
+def test_what_is_certain_draws_nothing() -> None:
+    assert following(logits(0.5, 0.5), Sampler(SAMPLING, Draws()).certain(1)) == 1

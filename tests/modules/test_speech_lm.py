@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -15,8 +16,9 @@ from torch import Tensor
 
 from voxkit.cosyvoice_spec import CosyVoiceSpec
 from voxkit.errors import ModelError
+from voxkit.modules.ras import Choice, Likely, Sampler, Terms
 from voxkit.modules.speech_lm import SpeechLm, shorten_silences, speak, speak_streamed
-from voxkit.spec import without_quirks
+from voxkit.spec import SamplingSpec, without_quirks
 
 TEXT = [3, 17, 99, 4, 50, 6, 7, 120, 9, 10, 11, 12]
 
@@ -38,17 +40,32 @@ def lm(request: pytest.FixtureRequest) -> SpeechLm:
     return quirky(request.param)
 
 
-def greedy(logits: Tensor, said: Sequence[int]) -> int:
-    return int(logits.argmax())
+GREEDY = SamplingSpec(temperature=0.0, top_p=1.0, top_k=1, repeat_window=1, repeat_limit=2)
 
 
-def always(token: int) -> Any:
-    """Choose one token whenever it is allowed, else the likeliest."""
+def nothing(weights: Tensor) -> int:
+    raise AssertionError("what is certain is not drawn")
 
-    def choose(logits: Tensor, said: Sequence[int]) -> int:
-        return token if logits[token] > -torch.inf else int(logits.argmax())
 
-    return choose
+@dataclass(frozen=True)
+class Always(Sampler):
+    """Chooses one token whenever it is allowed, else the likeliest."""
+
+    favourite: int = 0
+
+    def choice(self, history: Sequence[int], forbidden: tuple[int, ...] = ()) -> Choice:
+        def choose(found: Likely) -> int:
+            allowed = found.scores[self.favourite] > -torch.inf
+            return self.favourite if allowed else int(found.ids[0])
+
+        return Choice(Terms(GREEDY, forbidden), choose)
+
+
+greedy = Sampler(GREEDY, nothing)
+
+
+def always(token: int) -> Sampler:
+    return Always(GREEDY, nothing, token)
 
 
 class Recorded:
@@ -104,8 +121,8 @@ def test_reading_one_by_one_gives_the_logits_of_reading_at_once(lm: SpeechLm) ->
 
 @pytest.mark.parametrize("stop", ["end_id", "fill_id", "first_stop_id"])
 def test_no_stop_id_ends_it_before_the_minimum(lm: SpeechLm, stop: str) -> None:
-    choose = always(getattr(lm.spec, stop))
-    assert len(list(speak(lm, TEXT, [], choose, lengths=(7, 20)))) == 7
+    sampler = always(getattr(lm.spec, stop))
+    assert len(list(speak(lm, TEXT, [], sampler, lengths=(7, 20)))) == 7
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -129,9 +146,9 @@ def streamed(
     pieces: Iterable[Sequence[int]],
     prompt: Sequence[int] = (),
     tokens: Sequence[int] = (),
-    choose: Any = greedy,
+    sampler: Sampler = greedy,
 ) -> list[int]:
-    return list(speak_streamed(lm, pieces, prompt, tokens, choose))
+    return list(speak_streamed(lm, pieces, prompt, tokens, sampler))
 
 
 @pytest.mark.parametrize("tokens", [0, 7, 40])
@@ -154,7 +171,7 @@ def test_streamed_text_and_speech_alternate_five_to_fifteen(
 ) -> None:
     lm = quirky(family)
     recorded = Recorded(lm, monkeypatch)
-    said = streamed(lm, [TEXT], choose=always(5))
+    said = streamed(lm, [TEXT], sampler=always(5))
     names = layout(lm, recorded.rows())
     text = [f"t{i}" for i in TEXT]
     run = ["s5"] * 15  # the fill id ends it and is itself not read
@@ -171,7 +188,7 @@ def test_a_streamed_reference_is_read_first_to_the_last_token(
     lm = quirky(family)
     recorded = Recorded(lm, monkeypatch)
     heard = [i % 30 + 3 for i in range(40)]
-    streamed(lm, [TEXT[:8]], choose=greedy, tokens=heard)
+    streamed(lm, [TEXT[:8]], sampler=greedy, tokens=heard)
     names = layout(lm, recorded.read[0])
     speech, text = [f"s{i}" for i in heard], [f"t{i}" for i in TEXT]
     # 8 text ids carry one run; the end of text lets the rest of both be read
@@ -194,7 +211,7 @@ def test_the_last_token_is_read_once_but_twice_in_compat(
 ) -> None:
     lm = quirky("cosyvoice2", text_stream_refeeds_last=refeeds)
     recorded = Recorded(lm, monkeypatch)
-    streamed(lm, [TEXT[:6]], choose=always(5))
+    streamed(lm, [TEXT[:6]], sampler=always(5))
     names = layout(lm, recorded.rows())
     assert names.index("t6") - names.index("t50") - 1 == (16 if refeeds else 15)
 
@@ -202,7 +219,7 @@ def test_the_last_token_is_read_once_but_twice_in_compat(
 def test_compat_waits_for_a_piece_before_each_run(monkeypatch: pytest.MonkeyPatch) -> None:
     lm = quirky("cosyvoice2", text_stream_one_burst_per_piece=True)
     recorded = Recorded(lm, monkeypatch)
-    streamed(lm, [TEXT], choose=always(5))
+    streamed(lm, [TEXT], sampler=always(5))
     names = layout(lm, recorded.rows())
     assert names.count("task") == 1
     assert names[21 : 21 + 8] == [*(f"t{i}" for i in TEXT[5:]), "task"]
@@ -246,7 +263,7 @@ def test_the_first_token_comes_before_the_last_text(lm: SpeechLm) -> None:
 
 def test_streamed_speech_keeps_to_its_minimum_and_maximum(lm: SpeechLm) -> None:
     spec = lm.spec
-    shortest = streamed(lm, [TEXT], choose=always(spec.end_id))
+    shortest = streamed(lm, [TEXT], sampler=always(spec.end_id))
     assert len(shortest) >= int(spec.min_tokens_per_text_id * len(TEXT))
     assert streamed(lm, []) == []
 
@@ -260,14 +277,14 @@ def test_compat_sets_no_maximum_to_streamed_speech() -> None:
 def test_no_special_token_is_drawn_while_text_streams(lm: SpeechLm) -> None:
     spec = lm.spec
     for special in {spec.end_id, spec.first_stop_id, spec.speech_vocabulary - 1} - {spec.fill_id}:
-        said = streamed(lm, [TEXT], choose=always(special))
+        said = streamed(lm, [TEXT], sampler=always(special))
         assert said and max(said) < spec.first_stop_id
 
 
 def test_compat_fails_in_one_sentence_on_a_special_token() -> None:
     lm = quirky("cosyvoice2", mask_only_first_stop_id=True)
     with pytest.raises(ModelError, match="special token 41"):
-        streamed(lm, [TEXT], choose=always(lm.spec.first_stop_id + 1))
+        streamed(lm, [TEXT], sampler=always(lm.spec.first_stop_id + 1))
 
 
 def test_long_silences_are_shortened_and_others_left(lm: SpeechLm) -> None:

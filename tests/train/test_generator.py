@@ -100,7 +100,7 @@ def test_training_sees_what_speaking_sees() -> None:
     table, said = model.tables()
     for b, (e, p) in enumerate(rows):
         told = speakers[b : b + 1], controls[b : b + 1], given[b : b + 1]
-        hidden, cache = model.start(*told, symbols[b : b + 1, : lengths[b]])
+        hidden, cache = tiny.start(model, *told, symbols[b : b + 1, : lengths[b]])
         outputs = [hidden]
         for token in e.tokens[: len(p.spoken)]:
             hidden, cache = model.transformer(table[int(token)][None, None], cache)

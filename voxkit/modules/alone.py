@@ -56,7 +56,7 @@ class Alone(nn.Module):
         return place
 
     def _read(self, x: Tensor, place: Place) -> tuple[Tensor, Held]:
-        hidden = self._rows.step({0: x[0, 0]}, {0: place.length})
+        hidden = self._rows.step(x[0], [0], [place.length])
         place.length += 1
         return hidden[None], Held(place, place.length)
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from voxkit.modules.dit import CONTROLS
 from voxkit.modules.fsq import tokens_to_codes
-from voxkit.modules.transformer import Cache, Transformer
+from voxkit.modules.transformer import Transformer
 from voxkit.spec import FsqTokenizerSpec, PhoneGeneratorSpec
 
 
@@ -64,16 +64,15 @@ class PhoneLm(nn.Module):
         task = self.task.expand(len(symbols), 1, -1)
         return torch.cat([voice[:, None], self.symbols(symbols), task], dim=1)
 
-    def start(
+    def beginning(
         self, speaker: Tensor, controls: Tensor, given: Tensor, symbols: Tensor
-    ) -> tuple[Tensor, Cache]:
-        """Read voice and text of one request (B = 1) → hidden of the task mark (1, D), cache."""
+    ) -> tuple[Tensor, Tensor]:
+        """Return what is read of voice and text (1, N + 2, D), and who sees whom."""
         x = self.prefix(speaker, controls, given, symbols)
         length = x.shape[1]
         mask = torch.ones(length, length, dtype=torch.bool, device=x.device)
         mask[:-1, -1] = False  # the text does not see the task mark
-        hidden, cache = self.transformer(x, self.transformer.init_cache(1), mask)
-        return hidden[:, -1], cache
+        return x, mask
 
 
 def _digit_features(tokens: FsqTokenizerSpec) -> Tensor:

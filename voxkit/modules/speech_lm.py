@@ -6,7 +6,7 @@ speech tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -15,10 +15,9 @@ from torch import Tensor, nn
 from voxkit.company import Company
 from voxkit.cosyvoice_spec import BpeGeneratorSpec
 from voxkit.errors import ModelError
-from voxkit.modules.together import Joined, Together
+from voxkit.modules.ras import Choice, Sampler, following
+from voxkit.modules.together import Together
 from voxkit.modules.transformer import Cache, Transformer
-
-Choose = Callable[[Tensor, Sequence[int]], int]  # logits (K,) on CPU, tokens so far → a token
 
 
 class SpeechLm(nn.Module):
@@ -33,11 +32,11 @@ class SpeechLm(nn.Module):
         self.marks = nn.Embedding(2, width) if spec.marks == "own" else None
         self.transformer: Any = Transformer(spec.transformer)  # or what runs one
         self.head: nn.Module = nn.Linear(width, spec.speech_vocabulary, bias=spec.head_bias)
+        self._together: Together | None = None
 
     def join(self, company: Company) -> None:
         """Take the steps of all who have a seat at once."""
-        self.transformer = Together(self.transformer, company)
-        self.head = Joined(self.head, company)
+        self._together = Together(self.transformer, self.head, self.embed_speech, company)
 
     def embed_text(self, ids: Sequence[int]) -> Tensor:
         """Text ids → (1, N, D)."""
@@ -69,6 +68,13 @@ class SpeechLm(nn.Module):
         hidden, cache = self.transformer(x, cache)
         return self.head(hidden[:, -1])[0].float().cpu(), cache
 
+    def follow(self, x: Tensor | int, cache: Any, choice: Choice) -> tuple[int, Any]:
+        """Read x (1, N, D) or one speech token → the token that is chosen next, and the cache."""
+        if self._together is not None and self._together.seated:
+            return self._together.follow(x, cache, choice)
+        logits, cache = self.step(self.embed_speech([x]) if isinstance(x, int) else x, cache)
+        return following(logits, choice), cache
+
     def _indices(self, ids: Sequence[int]) -> Tensor:
         return torch.tensor([list(ids)], dtype=torch.long, device=self.speech.weight.device)
 
@@ -78,7 +84,7 @@ def speak(
     lm: SpeechLm,
     text: Sequence[int],
     tokens: Sequence[int],
-    choose: Choose,
+    sampler: Sampler,
     *,
     lengths: tuple[int, int],
 ) -> Iterator[int]:
@@ -89,17 +95,15 @@ def speak(
     spec, (fewest, most) = lm.spec, lengths
     early = _forbid(spec, until=spec.first_stop_id + 1 if _masks_one(spec) else None)
     said: list[int] = []
-    x, cache = lm.prompt(text, tokens), lm.transformer.init_cache(1)
+    x: Tensor | int = lm.prompt(text, tokens)
+    cache = lm.transformer.init_cache(1)
     while len(said) < most:
-        logits, cache = lm.step(x, cache)
-        if len(said) < fewest:
-            logits = logits.index_fill(0, early, -torch.inf)
-        token = choose(logits, said)
-        if token >= spec.first_stop_id:
+        choice = sampler.choice(said, early if len(said) < fewest else ())
+        x, cache = lm.follow(x, cache, choice)
+        if x >= spec.first_stop_id:
             return
-        said.append(token)
-        yield token
-        x = lm.embed_speech([token])
+        said.append(x)
+        yield x
 
 
 def _masks_one(spec: BpeGeneratorSpec) -> bool:
@@ -108,10 +112,10 @@ def _masks_one(spec: BpeGeneratorSpec) -> bool:
 
 def _forbid(
     spec: BpeGeneratorSpec, *, until: int | None = None, allowed: tuple[int, ...] = ()
-) -> Tensor:
+) -> tuple[int, ...]:
     """List the special ids, from the first stop id on, that must not be drawn."""
     ids = range(spec.first_stop_id, spec.speech_vocabulary if until is None else until)
-    return torch.tensor([i for i in ids if i not in allowed], dtype=torch.long)
+    return tuple(i for i in ids if i not in allowed)
 
 
 @torch.inference_mode()
@@ -120,23 +124,23 @@ def speak_streamed(
     pieces: Iterable[Sequence[int]],
     prompt_text: Sequence[int],
     tokens: Sequence[int],
-    choose: Choose,
+    sampler: Sampler,
 ) -> Iterator[int]:
     """Say text whose ids arrive piece by piece; a token is yielded as soon as it can be said.
 
     The transcript `prompt_text` of the reference `tokens` is the beginning of the text.
     """
-    yield from _StreamedSpeech(lm, prompt_text, tokens, choose).speak(pieces)
+    yield from _StreamedSpeech(lm, prompt_text, tokens, sampler).speak(pieces)
 
 
 class _StreamedSpeech:
     """One request of `speak_streamed`: what waits to be read, and what was said."""
 
     def __init__(
-        self, lm: SpeechLm, prompt_text: Sequence[int], tokens: Sequence[int], choose: Choose
+        self, lm: SpeechLm, prompt_text: Sequence[int], tokens: Sequence[int], sampler: Sampler
     ) -> None:
         spec = lm.spec
-        self.lm, self.spec, self.choose = lm, spec, choose
+        self.lm, self.spec, self.sampler = lm, spec, sampler
         system, rest = _split_after(prompt_text, spec.prompt_end_id)
         self.text = list(rest)  # ids that wait
         self.tokens = list(tokens)  # of the reference, that wait
@@ -187,9 +191,9 @@ class _StreamedSpeech:
             self._take_text()
         return True
 
-    def _step(self) -> Tensor:
-        logits, self.cache = self.lm.step(torch.cat(self.feed, dim=1), self.cache)
-        return logits
+    def _follow(self, choice: Choice) -> int:
+        token, self.cache = self.lm.follow(torch.cat(self.feed, dim=1), self.cache, choice)
+        return token
 
     def _burst(self) -> Iterator[int]:
         """Say tokens until the model asks for more text, or has to after a whole run."""
@@ -197,11 +201,10 @@ class _StreamedSpeech:
         until = spec.first_stop_id + 1 if spec.quirks.mask_only_first_stop_id else None
         forbidden = _forbid(spec, until=until, allowed=(spec.fill_id,))
         while True:
-            logits = self._step().index_fill(0, forbidden, -torch.inf)
             if len(self.said) == self.next_fill:
-                token = spec.fill_id
+                token = self._follow(self.sampler.certain(spec.fill_id))
             else:
-                token = self.choose(logits, self.said)
+                token = self._follow(self.sampler.choice(self.said, forbidden))
             if token == spec.fill_id:
                 self.next_fill = len(self.said) + spec.interleaved_speech + 1
                 self.said.append(token)
@@ -234,11 +237,8 @@ class _StreamedSpeech:
         special = _forbid(spec)
         others = _forbid(spec, allowed=(spec.end_id,))
         while unlimited or self.spoken < most:
-            logits = self._step()
-            if not unlimited:
-                forbidden = special if self.spoken < fewest else others
-                logits = logits.index_fill(0, forbidden, -torch.inf)
-            token = self.choose(logits, self.said)
+            forbidden = special if self.spoken < fewest else others
+            token = self._follow(self.sampler.choice(self.said, () if unlimited else forbidden))
             if token == spec.end_id:
                 return
             yield self._say(token)

@@ -9,15 +9,16 @@ On a GPU shapes never change from step to step, so that a step is one CUDA graph
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from voxkit.company import Company
+from voxkit.modules.ras import Choice, chosen
 from voxkit.modules.rotary import rotary, rotate
 from voxkit.modules.transformer import Cache, Layer, Memory, Transformer
 
@@ -72,27 +73,26 @@ class Rows:
         )
 
     @torch.inference_mode()
-    def step(self, inputs: dict[int, Tensor], lengths: dict[int, int]) -> Tensor:
-        """Inputs (D,) of some rows, at positions `lengths` → hidden (count, D), void for others."""
-        if max(lengths.values()) >= self.room:
-            self._grow(max(lengths.values()))
-        order = sorted(inputs)
-        rows = torch.tensor(order, device=self._x.device)
-        self._x[rows] = torch.stack([inputs[row] for row in order]).to(self._x)
-        self._at[rows] = torch.tensor([lengths[row] for row in order], device=rows.device)
+    def step(self, x: Tensor, rows: Sequence[int], lengths: Sequence[int]) -> Tensor:
+        """x (r, D), which some rows read next, at positions `lengths` → their hidden (r, D)."""
+        last = max(lengths)
+        if last >= self.room:
+            self._grow(last)
+        index, at = torch.tensor([rows, lengths], device=self._x.device)
+        self._x[index], self._at[index] = x.to(self._x), at
         if self._x.device.type != "cuda":  # where shapes need not be the same every time
-            hidden = torch.zeros_like(self._x)
-            hidden[rows] = self._step(rows, max(lengths[row] for row in inputs) + 1)
-            return hidden
+            if len(rows) == self.count:
+                return self._step(self._all, last + 1)[index]
+            return self._step(index, last + 1)
         with torch.cuda.device(self._x.device):  # a thread's own may be another
             if self._graph is None:
                 self._capture()
             assert self._graph is not None
             self._graph.replay()
-            return self._hidden.clone()
+            return self._hidden[index]
 
     def _step(self, rows: Tensor, room: int) -> Tensor:
-        """Rows (r,), in order, of which none has more than `room` positions → hidden (r, D)."""
+        """Rows (r,), or all in order, none with more than `room` positions → hidden (r, D)."""
         spec, every = self.transformer.spec, len(rows) == self.count
         x, at = (self._x, self._at) if every else (self._x[rows], self._at[rows])
         heads, shared = spec.heads, spec.kv_heads
@@ -135,76 +135,84 @@ class Rows:
         self._graph, self._hidden = graph, hidden
 
 
-class Together(nn.Module):
-    """A transformer that threads with a seat run together; for all others it is as it was."""
+Wish = tuple["Tensor | int", Place, Cache | None, Choice]  # a step: what is read, after what
 
-    def __init__(self, transformer: Transformer, company: Company) -> None:
-        super().__init__()
-        self.transformer, self.spec = transformer, transformer.spec
+
+class Together:
+    """Reads on for all who have a seat in a company at once, and chooses the tokens that follow."""
+
+    def __init__(
+        self,
+        transformer: Transformer,
+        head: Callable[[Tensor], Tensor],
+        embed: Callable[[Sequence[int]], Tensor],
+        company: Company,
+    ) -> None:
+        """`head` makes logits (B, K) of hidden (B, D), `embed` what is read (1, T, D) of tokens."""
+        self.transformer, self.head, self.embed = transformer, head, embed
         self._company = company
         self._rows = Rows(transformer, company.size)
         self._places: list[Place | None] = [None] * company.size
         self._beginnings = company.stage(self._begin)  # first, so that newcomers join the others
         self._steps = company.stage(self._step)
 
-    def init_cache(self, batch: int) -> Cache:
-        """Return an empty past."""
-        return self.transformer.init_cache(batch)
+    @property
+    def seated(self) -> bool:
+        """Whether the running thread has a seat."""
+        return self._company.here is not None
 
-    def forward(
-        self, x: Tensor, cache: Cache | Held, mask: Tensor | None = None
-    ) -> tuple[Tensor, Cache | Held]:
-        """x (B, N, D) → hidden (B, N, D) and the cache, as `Transformer.forward`."""
-        seat, single = self._company.here, x.shape[:2] == (1, 1) and mask is None
-        if isinstance(cache, Cache):
-            if seat is None:
-                return self.transformer(x, cache, mask)
-            if not single:
-                return self._beginnings.ask((x, cache, mask))
-            place, past = Place(seat.number, cache.length), cache
-            self._places[seat.number] = place
+    def follow(
+        self, x: Tensor | int, cache: Cache | Held, choice: Choice, mask: Tensor | None = None
+    ) -> tuple[int, Cache | Held]:
+        """Read x (1, N, D) or one token, for who has a seat → the next token, and the cache."""
+        seat = self._company.here
+        assert seat is not None
+        place, past = self._from(cache, seat.number)
+        if isinstance(x, Tensor) and (x.shape[1] > 1 or mask is not None):
+            begun = past or self._rows.past(place)
+            token, cache = self._beginnings.ask((x, begun, mask, choice))
         else:
-            place, past = cache.place, None
-            if seat is None or self._places[seat.number] is not place:
-                raise ValueError("a past in a row is of the request that has the seat now")
-            if cache.length != place.length:
-                raise ValueError("a past in a row goes on from its newest position")
-            if not single:
-                return self._beginnings.ask((x, self._rows.past(place), mask))
-        hidden = self._steps.ask((x[0, 0], place, past))
-        return hidden[None, None], Held(place, place.length)
+            self._places[seat.number] = place
+            token = self._steps.ask((x, place, past, choice))
+            cache = Held(place, place.length)
+        if isinstance(token, Exception):
+            raise token
+        return token, cache
+
+    def _from(self, cache: Cache | Held, row: int) -> tuple[Place, Cache | None]:
+        """Return the place of a past, and that itself unless it lies there already."""
+        if isinstance(cache, Cache):
+            return Place(row, cache.length), cache
+        if self._places[row] is not cache.place:
+            raise ValueError("a past in a row is of the request that has the seat now")
+        if cache.length != cache.place.length:
+            raise ValueError("a past in a row goes on from its newest position")
+        return cache.place, None
 
     @torch.inference_mode()
     def _begin(
-        self, wishes: Sequence[tuple[Tensor, Cache, Tensor | None]]
-    ) -> list[tuple[Tensor, Cache]]:
+        self, wishes: Sequence[tuple[Tensor, Cache, Tensor | None, Choice]]
+    ) -> list[tuple[int | Exception, Cache]]:
         """Read beginnings one by one: their lengths differ."""
-        return [self.transformer(*wish) for wish in wishes]
-
-    def _step(self, wishes: Sequence[tuple[Tensor, Place, Cache | None]]) -> list[Tensor]:
-        """Take one step for all, a past that does not lie in its row yet being put there."""
-        for _, place, past in wishes:
-            if past is not None:
-                self._rows.load(place.row, past)
-        inputs = {place.row: x for x, place, _ in wishes}
-        hidden = self._rows.step(inputs, {place.row: place.length for _, place, _ in wishes})
-        for _, place, _ in wishes:
-            place.length += 1
-        return [hidden[place.row] for _, place, _ in wishes]
-
-
-class Joined(nn.Module):
-    """A layer over rows that threads with a seat run together; for all others it is as it was."""
-
-    def __init__(self, layer: nn.Module, company: Company) -> None:
-        super().__init__()
-        self.layer, self._company = layer, company
-        self._stage = company.stage(self._all)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x (1, D) → (1, D'), for who has a seat on CPU in float32."""
-        return self.layer(x) if self._company.here is None else self._stage.ask(x)
+        made = []
+        for x, cache, mask, choice in wishes:
+            hidden, cache = self.transformer(x, cache, mask)
+            (token,) = chosen(self.head(hidden[:, -1]).float(), [choice])
+            made.append((token, cache))
+        return made
 
     @torch.inference_mode()
-    def _all(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        return self.layer(torch.cat(list(rows))).float().cpu().split(1)
+    def _step(self, wishes: Sequence[Wish]) -> list[int | Exception]:
+        """Take one step for all, a past that does not lie in its row yet being put there."""
+        for _, place, past, _ in wishes:
+            if past is not None:
+                self._rows.load(place.row, past)
+        tokens = iter(self.embed([x for x, *_ in wishes if isinstance(x, int)])[0])
+        read = [next(tokens) if isinstance(x, int) else x[0, 0] for x, *_ in wishes]
+        places = [place for _, place, *_ in wishes]
+        rows, lengths = [place.row for place in places], [place.length for place in places]
+        hidden = self._rows.step(torch.stack(read), rows, lengths)
+        made = chosen(self.head(hidden).float(), [choice for *_, choice in wishes])
+        for place in places:
+            place.length += 1
+        return made
