@@ -4,21 +4,28 @@
     python benchmarks/together.py cosyvoice2 --device cuda
 
 A generator of the family's exact shapes with random weights takes steps for so many requests, alone
-(one after the other) and together.
+(one after the other) and together.  What a step costs besides, the turns of the threads and the choice
+of tokens from the family's vocabulary, is measured with a network of next to no weights.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import statistics
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from speed import cpu_name
 
 from voxkit.checkpoint import settled
+from voxkit.company import Company
+from voxkit.cosyvoice_spec import BpeGeneratorSpec
 from voxkit.errors import VoxkitError
 from voxkit.measuring import Clock, clock_of
+from voxkit.modules.ras import Sampler, multinomial
+from voxkit.modules.speech_lm import SpeechLm, speak
 from voxkit.modules.together import Rows
 from voxkit.precision import Kind
 from voxkit.random_model import speech_lm
@@ -39,9 +46,10 @@ def seconds(work: Callable[[], None], steps: int, clock: Clock) -> float:
 @torch.inference_mode()
 def measure(
     family: str, kind: Kind, count: int, steps: int, device: str = "cpu"
-) -> tuple[float, float]:
-    """Time one step of `count` requests: alone one after the other, and together."""
-    net = speech_lm(family, kind, device).transformer
+) -> tuple[float, float, float]:
+    """Time one step of `count` requests: alone one after the other, together, and all but that."""
+    lm = speech_lm(family, kind, device)
+    net = lm.transformer
     noise = torch.Generator().manual_seed(0)
     x = torch.randn(1, PAST, net.spec.width, generator=noise).to(device)
     caches = [net(x, net.init_cache(1))[1] for _ in range(count)]
@@ -60,7 +68,37 @@ def measure(
         at += 1
 
     clock = clock_of(device)
-    return seconds(alone, steps, clock), seconds(together, steps, clock)
+    least = least_network(lm.spec).to(device).requires_grad_(False)
+    return (
+        seconds(alone, steps, clock),
+        seconds(together, steps, clock),
+        in_company(least, count, 10 * steps, clock),
+    )
+
+
+def least_network(spec: BpeGeneratorSpec) -> SpeechLm:
+    """A generator of as many tokens, and of as little else as can be."""
+    sizes = {"width": 16, "heads": 2, "kv_heads": 1, "head_width": 8, "feed_forward": 16}
+    transformer = dataclasses.replace(spec.transformer, layers=1, **sizes)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return SpeechLm(dataclasses.replace(spec, transformer=transformer)).eval()
+
+
+def in_company(lm: SpeechLm, count: int, steps: int, clock: Clock) -> float:
+    """The time of a step of so many requests that keep each other company."""
+    company = Company(count)
+    lm.join(company)
+
+    def speech(seed: int) -> int:
+        sampler = Sampler(lm.spec.sampling, multinomial(torch.Generator().manual_seed(seed)))
+        return sum(1 for _ in speak(lm, [1], [1], sampler, lengths=(steps, steps)))
+
+    began = clock()
+    company.run(
+        [partial(speech, seed) for seed in range(count)], lambda index, future: future.result()
+    )
+    return (clock() - began) / steps
 
 
 def main() -> None:
@@ -83,11 +121,13 @@ def main() -> None:
     if place.type != "cpu":
         where = torch.cuda.get_device_name(place)
     print(f"{arguments.family}, {kind}, {where}")
-    print("\n| Requests | Alone, tokens/s | Together, tokens/s | Together, ms a step |")
-    print("|---|---|---|---|")
+    titles = ("Requests", "Alone, tokens/s", "Together, tokens/s", "Together, ms a step", "Besides")
+    print(f"\n| {' | '.join(titles)} |")
+    print("|---" * len(titles) + "|")
     for count in arguments.rows:
-        alone, shared = measure(arguments.family, kind, count, arguments.steps, place.type)
-        print(f"| {count} | {count / alone:.1f} | {count / shared:.1f} | {1000 * shared:.1f} |")
+        alone, shared, rest = measure(arguments.family, kind, count, arguments.steps, place.type)
+        figures = (f"{count / alone:.1f}", f"{count / shared:.1f}")
+        print(f"| {count} | {' | '.join(figures)} | {1000 * shared:.1f} | {1000 * rest:.1f} |")
 
 
 if __name__ == "__main__":
