@@ -4,8 +4,8 @@
     python benchmarks/together.py cosyvoice2 --device cuda
 
 A generator of the family's exact shapes with random weights takes steps for so many requests, alone
-(one after the other) and together.  What a step costs besides, the turns of the threads and the choice
-of tokens from the family's vocabulary, is measured with a network of next to no weights.
+(one after the other) and together.  What a step costs besides, the turns of the threads and the
+choice of tokens from the family's vocabulary, is measured with a network of next to no weights.
 """
 
 from __future__ import annotations
