@@ -17,7 +17,7 @@ FILES = sorted((ROOT / "voxkit").rglob("*.py"))
 # Bottom to top.  A file imports only from rows below its own; files of one folder may import
 # each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors",),
+    ("errors", "interrupts"),
     ("files", "onnx", "company"),
     ("spec", "options", "style", "catalogue", "precision"),
     ("cosyvoice_spec", "prosody", "conversion", "download"),

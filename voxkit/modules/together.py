@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from voxkit.company import Company
-from voxkit.modules.ras import Choice, chosen
+from voxkit.modules.ras import Choice, chosen, following
 from voxkit.modules.rotary import rotary, rotate
 from voxkit.modules.transformer import Cache, Layer, Memory, Transformer
 
@@ -153,7 +153,8 @@ class Together:
         self._company = company
         self._rows = Rows(transformer, company.size)
         self._places: list[Place | None] = [None] * company.size
-        self._beginnings = company.stage(self._begin)  # first, so that newcomers join the others
+        # Beginnings come first, so that newcomers join the others.  Their lengths differ.
+        self._beginnings = company.stage(self._begin, most=1)
         self._steps = company.stage(self._step)
 
     @property
@@ -169,15 +170,13 @@ class Together:
         assert seat is not None
         place, past = self._from(cache, seat.number)
         if isinstance(x, Tensor) and (x.shape[1] > 1 or mask is not None):
-            begun = past or self._rows.past(place)
-            token, cache = self._beginnings.ask((x, begun, mask, choice))
-        else:
-            self._places[seat.number] = place
-            token = self._steps.ask((x, place, past, choice))
-            cache = Held(place, place.length)
+            begun = self._rows.past(place) if past is None else past
+            return self._beginnings.ask((x, begun, mask, choice))
+        self._places[seat.number] = place
+        token = self._steps.ask((x, place, past, choice))
         if isinstance(token, Exception):
             raise token
-        return token, cache
+        return token, Held(place, place.length)
 
     def _from(self, cache: Cache | Held, row: int) -> tuple[Place, Cache | None]:
         """Return the place of a past, and that itself unless it lies there already."""
@@ -192,14 +191,11 @@ class Together:
     @torch.inference_mode()
     def _begin(
         self, wishes: Sequence[tuple[Tensor, Cache, Tensor | None, Choice]]
-    ) -> list[tuple[int | Exception, Cache]]:
-        """Read beginnings one by one: their lengths differ."""
-        made = []
-        for x, cache, mask, choice in wishes:
-            hidden, cache = self.transformer(x, cache, mask)
-            (token,) = chosen(self.head(hidden[:, -1]).float(), [choice])
-            made.append((token, cache))
-        return made
+    ) -> list[tuple[int, Cache]]:
+        """Read one beginning."""
+        ((x, cache, mask, choice),) = wishes
+        hidden, cache = self.transformer(x, cache, mask)
+        return [(following(self.head(hidden[:, -1])[0].float(), choice), cache)]
 
     @torch.inference_mode()
     def _step(self, wishes: Sequence[Wish]) -> list[int | Exception]:
