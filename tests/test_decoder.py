@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +13,11 @@ import tiny
 import torch
 from torch import Tensor
 
+from voxkit.company import Company
 from voxkit.decoder import DecoderState, FlowDecoder, VocoderState, VocosVocoder
 from voxkit.options import Options
 from voxkit.prosody import NATURAL, Prosody
+from voxkit.sharing import SharedDecoder
 from voxkit.voice import Voice
 
 SPEC, MEL = tiny.SPEC, tiny.MEL
@@ -284,6 +288,32 @@ def test_sentences_that_end_together_are_what_each_is_alone(decoder: FlowDecoder
     assert [mel.shape[2] for mel in together[:7]] == [2 * count for count in lengths]
     for wanted, made in zip(alone, together, strict=True):
         torch.testing.assert_close(made, wanted, atol=1e-4, rtol=0)
+
+
+def test_what_is_tried_again_sounds_as_it_would_have(
+    decoder: FlowDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said, company = [tokens(12, 1), tokens(9, 2)], Company(2)
+    shared, fails = SharedDecoder(decoder, company), [True]
+    velocity = decoder.network.velocity
+
+    def once(*given: Any) -> Any:
+        if fails and fails.pop():
+            raise MemoryError("no room for two")
+        return velocity(*given)
+
+    def tasks() -> list[Any]:
+        return [
+            partial(shared.decode, x, started(decoder, seed=i), True) for i, x in enumerate(said)
+        ]
+
+    wanted, again = [task()[0] for task in tasks()], tasks()
+    monkeypatch.setattr(decoder.network, "velocity", once)
+    made: dict[int, Tensor] = {}
+    company.run(again, lambda index, future: made.update({index: future.result()[0]}))
+    assert not fails
+    for i, mel in enumerate(wanted):
+        torch.testing.assert_close(made[i], mel, atol=1e-4, rtol=0)
 
 
 def test_sentences_at_one_place_are_decoded_together(

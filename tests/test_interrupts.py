@@ -58,6 +58,23 @@ def test_a_signal_waits_until_the_section_ends(number: int, heard: list[int]) ->
     assert (done, heard) == (["all"], [number])
 
 
+def test_of_two_that_wait_sigterm_comes_first(heard: list[int]) -> None:
+    with pytest.raises(Ended), CriticalSection():
+        send(signal.SIGINT)
+        send(signal.SIGTERM)
+    assert heard == [signal.SIGTERM]
+
+
+def test_what_is_collected_ends_nothing_and_what_is_ignored_is_not_collected() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    before = [signal.getsignal(number) for number in BOTH]
+    with interrupts.collected() as seen:
+        send(signal.SIGINT)
+        send(signal.SIGTERM)
+    assert seen == [signal.SIGINT]
+    assert [signal.getsignal(number) for number in BOTH] == before
+
+
 def test_a_signal_that_waits_comes_through_where_it_may(heard: list[int]) -> None:
     done = []
     with pytest.raises(Ended), CriticalSection() as section:

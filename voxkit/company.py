@@ -82,7 +82,7 @@ class Company:
         """
         todo = deque(enumerate(tasks))
         seats = [Seat(number) for number in range(min(self.size, len(tasks)))]
-        with CriticalSection() as section, self._running, _one_core_each():
+        with self._running, CriticalSection() as section, _one_core_each():
             threads = [
                 threading.Thread(target=self._work, args=(seat,), daemon=True) for seat in seats
             ]

@@ -217,7 +217,8 @@ class PhoneGenerator:
     @torch.inference_mode()
     def _heard(self, tokens: Sequence[int]) -> Tensor:
         """Return what is read of tokens (1, T, D)."""
-        return self.heard[torch.tensor(tokens, device=self.heard.device)][None]
+        ids = torch.tensor(tokens, dtype=torch.long, device=self.heard.device)
+        return self.heard[ids][None]
 
     @torch.inference_mode()
     def _follow(

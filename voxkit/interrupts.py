@@ -61,13 +61,17 @@ def _still_ending(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def collected() -> Iterator[list[int]]:
-    """Collect the signals that ask to end, in a list, instead of ending."""
+    """Collect the signals that ask to end, in a list, instead of ending.
+
+    What is to be ignored stays so.
+    """
     seen: list[int] = []
-    former = [signal.signal(number, lambda n, frame: seen.append(n)) for number in ENDING]
+    heeded = [n for n in ENDING if signal.getsignal(n) not in (signal.SIG_IGN, None)]
+    former = [signal.signal(number, lambda n, frame: seen.append(n)) for number in heeded]
     try:
         yield seen
     finally:
-        for number, handler in zip(ENDING, former, strict=True):
+        for number, handler in zip(heeded, former, strict=True):
             signal.signal(number, handler)
 
 
@@ -146,4 +150,6 @@ class CriticalSection:
 
     def _deliver(self) -> None:
         while self._waiting:
-            self._hear(self._waiting.pop(0), None)
+            number = max(self._waiting)  # SIGTERM ends more than Ctrl-C does
+            self._waiting.remove(number)
+            self._hear(number, None)

@@ -90,10 +90,25 @@ def _serve(
     go_on: Callable[[Tensor, Any, bool], Made],
     complete: Callable[[Sequence[tuple[Tensor, Any]]], list[Tensor]],
 ) -> Serve[Wish, Made]:
-    """Return what serves a stage: all ends at once, and then what is no end."""
+    """Return what serves a stage: all ends at once, and then what is no end.
+
+    Where that fails no noise has been drawn, so that who is served again sounds the same.
+    """
 
     def serve(wishes: Sequence[Wish]) -> list[Made]:
-        ends = iter(complete([(x, state) for x, state, last in wishes if last]))
-        return [(next(ends), wish[1]) if wish[2] else go_on(*wish) for wish in wishes]
+        before = [(g, g.get_state()) for _, state, _ in wishes for g in _generators(state)]
+        try:
+            ends = iter(complete([(x, state) for x, state, last in wishes if last]))
+            return [(next(ends), wish[1]) if wish[2] else go_on(*wish) for wish in wishes]
+        except Exception:
+            for generator, drawn in before:
+                generator.set_state(drawn)
+            raise
 
     return serve
+
+
+def _generators(state: Any) -> Sequence[torch.Generator]:
+    """Return what the parts that join draw noise from, if they draw any."""
+    found: Sequence[torch.Generator] = getattr(getattr(state, "network", state), "generators", ())
+    return found

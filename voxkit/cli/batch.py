@@ -176,7 +176,7 @@ def make_all(
             reason = str(error) if known else f"bug in voxkit: {type(error).__name__}: {error}"
             size = former.bytes if former and former.path == job.name else None
             entry = dataclasses.replace(studio.entry(job, "failed"), error=reason, bytes=size)
-            if not known:
+            if not known and not bugs:  # of one alone, since each holds what it worked on
                 bugs.append(error)
         _tidy(former, entry, manifest, names)
         manifest.add(entry)

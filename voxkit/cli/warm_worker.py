@@ -168,6 +168,8 @@ def _child(line: socket.socket, threads: int) -> NoReturn:
             status = end.code if isinstance(end.code, int) else 1
     except KeyboardInterrupt:  # while nothing had begun
         status = 130
+    except SystemExit:  # likewise
+        status = 143
     except BaseException:  # a bug, shown as it would be in a process of its own, and then the end
         traceback.print_exc()
         raise
