@@ -242,3 +242,7 @@ def test_an_instruction_is_not_for_a_model_that_reads_phones(generator: PhoneGen
     told = generator.tokens(TEXT, tiny.voice(), Options(), tiny.seeded(0), instruction="Whisper.")
     with pytest.raises(ValueError, match="takes no instruction"):
         next(told)
+
+
+def test_no_token_is_read_as_nothing(generator: PhoneGenerator) -> None:
+    assert generator._heard([]).shape == (1, 0, tiny.SPEC.generator.transformer.width)
