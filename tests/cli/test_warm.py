@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -40,6 +41,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for lock in root.glob("*/*/*.lock"):
         with contextlib.suppress(ProcessLookupError):  # it has ended by itself
             os.kill(int(lock.read_text()), signal.SIGKILL)
+
+
+@pytest.fixture
+def sockets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of this test's sockets, by a name that is short enough for them."""
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        yield Path(folder)
 
 
 @pytest.fixture
@@ -330,6 +339,7 @@ def test_a_caller_waits_for_the_worker_that_another_has_started(
     assert looks == [3]
 
 
+@pytest.mark.usefixtures("sockets")
 @pytest.mark.parametrize("status", [None, 1])
 @pytest.mark.parametrize(
     "number, expected, words",
@@ -340,11 +350,9 @@ def test_a_signal_ends_the_wait_for_a_worker(
     number: signal.Signals,
     expected: int,
     words: str,
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     started = Started(status, lambda: os.kill(os.getpid(), number))
     monkeypatch.setattr(warm, "_start", lambda place, words: started)
     assert warm.run(["speak", "Hello.", "--warm"]) == expected
@@ -402,10 +410,8 @@ def test_only_speech_that_asks_for_it_goes_to_a_worker(words: str, expected: boo
     assert warm.wanted(words.split()) == expected
 
 
-def test_every_model_and_precision_has_a_worker_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+@pytest.mark.usefixtures("sockets")
+def test_every_model_and_precision_has_a_worker_of_its_own() -> None:
     commands = ["", "--model cosyvoice2", "--dtype fp32", "--quantize=int8", "--compat"]
     places = [warm.meeting_place(["speak", "hello", *words.split()]) for words in commands]
     assert len(set(places)) == len(places)
@@ -413,10 +419,10 @@ def test_every_model_and_precision_has_a_worker_of_its_own(
     assert warm.meeting_place(["speak", "--quantize", "int8", "hi"]) == places[3]
 
 
+@pytest.mark.usefixtures("sockets")
 def test_another_commit_of_a_model_has_a_worker_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     repo, places = tmp_path / "hub" / "models--me--model", []
     (repo / "refs").mkdir(parents=True)
@@ -433,11 +439,11 @@ def test_another_commit_of_a_model_has_a_worker_of_its_own(
     assert warm.meeting_place(["speak", "hello", "--model=~/m"]) != before
 
 
+@pytest.mark.usefixtures("sockets")
 @pytest.mark.parametrize("name", ["HF_HOME", "HF_HUB_CACHE", "VOXKIT_HOME", "XDG_CACHE_HOME"])
 def test_a_worker_serves_only_those_who_find_models_where_it_does(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.delenv(name, raising=False)
     places = [warm.meeting_place(["speak", "hello"])]
     for folder in ("a", "b"):
@@ -448,17 +454,14 @@ def test_a_worker_serves_only_those_who_find_models_where_it_does(
     assert len(set(places)) == len(places)
 
 
-def test_a_folder_that_others_may_enter_is_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    folder = tmp_path / f"voxkit-{os.getuid()}"
+def test_a_folder_that_others_may_enter_is_not_used(sockets: Path) -> None:
+    folder = sockets / f"voxkit-{os.getuid()}"
     folder.mkdir(mode=0o755)
     folder.chmod(0o755)
     with pytest.raises(warm.NoWorker, match="open to others"):
         warm.private_folder()
     folder.rmdir()
-    folder.symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    folder.symlink_to(sockets / "elsewhere")
+    (sockets / "elsewhere").mkdir(mode=0o700)
     with pytest.raises(warm.NoWorker):
         warm.private_folder()

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ import tiny
 import torch
 from torch import Tensor, nn
 
+from voxkit import interrupts
 from voxkit.errors import TrainingError
 from voxkit.train.loop import Draw, LoopRecipe, averaged_weights, plot, run, schedule
 
@@ -87,6 +88,16 @@ def assert_same(a: object, b: object) -> None:
         assert a == b
 
 
+@pytest.fixture
+def command() -> Iterator[None]:
+    """Heed signals as the process of a command does."""
+    former = {number: signal.getsignal(number) for number in interrupts.ENDING}
+    interrupts.heed()
+    yield
+    for number, handler in former.items():
+        signal.signal(number, handler)
+
+
 def unbroken(folder: Path, recipe: LoopRecipe = RECIPE) -> dict:
     run(Line(), recipe, folder)
     return state_of(folder)
@@ -95,13 +106,16 @@ def unbroken(folder: Path, recipe: LoopRecipe = RECIPE) -> dict:
 # ---- going on ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.usefixtures("command")
+@pytest.mark.parametrize(
+    "number, end", [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
 @pytest.mark.parametrize("at", [0, 5, 11])
 def test_a_run_that_was_stopped_ends_with_the_same_bits(
-    tmp_path: Path, number: signal.Signals, at: int
+    tmp_path: Path, number: signal.Signals, end: type[BaseException], at: int
 ) -> None:
     task = Line(lambda step: os.kill(os.getpid(), number) if step == at else None)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(end):
         run(task, RECIPE, tmp_path / "stopped")
     assert task.seen == list(range(at + 1))  # the step under way is finished
     assert state_of(tmp_path / "stopped")["step"] == at + 1

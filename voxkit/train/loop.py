@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -90,7 +91,7 @@ def run(
     """Train until `recipe.steps`, from the newest checkpoint in `folder` if there is one.
 
     `mixed` does the large matrix products in bf16 (`torch.autocast`); weights, sums and evaluation
-    stay in float32.  Ctrl-C and SIGTERM save a checkpoint before they end the run.
+    stay in float32.  Ctrl-C and SIGTERM save a checkpoint before they do what they did before.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model = task.model.to(device)
@@ -143,7 +144,9 @@ def run(
                 saved = time.monotonic()
         if stopped:
             _save(folder, step, model, optimiser, average)
-            raise KeyboardInterrupt
+    if stopped:
+        signal.raise_signal(max(stopped))  # it ends now what it would have ended then
+        raise KeyboardInterrupt
 
 
 def averaged_weights(folder: Path) -> dict[str, Tensor]:
