@@ -316,6 +316,27 @@ def test_what_is_tried_again_sounds_as_it_would_have(
         torch.testing.assert_close(made[i], mel, atol=1e-4, rtol=0)
 
 
+def test_a_vocoder_that_fails_has_drawn_no_noise(
+    vocoder: VocosVocoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generators = [tiny.seeded(i) for i in range(2)]
+    before = [generator.get_state() for generator in generators]
+    step, drawn = vocoder.model.step, []
+
+    def third(*given: Any) -> Any:
+        drawn.append([generator.get_state() for generator in generators])
+        if len(drawn) == 3:
+            raise MemoryError("no room for two")
+        return step(*given)
+
+    monkeypatch.setattr(vocoder.model, "step", third)
+    with pytest.raises(MemoryError):
+        vocoder.complete([(mel_of(30, i), vocoder.init_state(g)) for i, g in enumerate(generators)])
+    for i, generator in enumerate(generators):
+        assert not torch.equal(drawn[-1][i], before[i])
+        assert torch.equal(generator.get_state(), before[i])
+
+
 def test_sentences_at_one_place_are_decoded_together(
     decoder: FlowDecoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -159,7 +160,8 @@ class FlowDecoder:
         for rounding.
         """
         places = [state.place for _, state in rest]
-        return by_kind(rest, places, lambda one: self.decode(*one, True)[0], self._ends)
+        with _rewound([g for _, state in rest for g in state.generators]):
+            return by_kind(rest, places, lambda one: self.decode(*one, True)[0], self._ends)
 
     def _ends(self, rest: Sequence[tuple[Tensor, DecoderState]]) -> list[Tensor]:
         """Decode sentences at the same place to their ends, chunk by chunk."""
@@ -180,7 +182,7 @@ class FlowDecoder:
             for row, tokens in enumerate(counts):
                 made[row].append(mel[row : row + 1, : tokens * ratio])
             padded = padded[:, count:]
-            left = [tokens - done for tokens, done in zip(left, counts, strict=False)]
+            left = [tokens - done for tokens, done in zip(left[: len(counts)], counts, strict=True)]
         nothing = padded.new_zeros(1, 0, self.spec.mel.bins)
         ends = {i: self._mel(made[row] or [nothing]) for row, i in enumerate(order)}
         return [ends[i] for i in range(len(rest))]
@@ -353,7 +355,8 @@ class VocosVocoder:
         (s,) are those of `vocode` but for rounding.
         """
         kinds = [index if s.begun else s.prosody for index, (_, s) in enumerate(rest)]
-        return by_kind(rest, kinds, lambda one: self.vocode(*one, True)[0], self._wholes)
+        with _rewound([g for _, state in rest for g in state.network.generators]):
+            return by_kind(rest, kinds, lambda one: self.vocode(*one, True)[0], self._wholes)
 
     def _wholes(self, rest: Sequence[tuple[Tensor, VocoderState]]) -> list[Tensor]:
         """Vocode whole sentences that are changed alike, block by block but for the last."""
@@ -380,3 +383,15 @@ class VocosVocoder:
             start, going = stop, longer
         ends = {i: torch.cat(made[row]) for row, i in enumerate(order)}
         return [ends[i] for i in range(len(rest))]
+
+
+@contextmanager
+def _rewound(generators: Sequence[torch.Generator]) -> Iterator[None]:
+    """Put generators back to where they were if what draws from them fails."""
+    before = [generator.get_state() for generator in generators]
+    try:
+        yield
+    except Exception:
+        for generator, state in zip(generators, before, strict=True):
+            generator.set_state(state)
+        raise

@@ -126,7 +126,10 @@ class Decoder(Protocol):
         """Take more tokens (t,) → all finished mel (1, M, f) in natural log, and the state."""
 
     def complete(self, rest: Sequence[tuple[Tensor, State]]) -> list[Tensor]:
-        """Take the last tokens (t,) of several sentences, with their states → the mel of each."""
+        """Take the last tokens (t,) of several sentences, with their states → the mel of each.
+
+        Where it `joins` and this fails no noise has been drawn: each may be tried again alone.
+        """
 
 
 class Vocoder(Protocol):
@@ -145,7 +148,10 @@ class Vocoder(Protocol):
         """Take more mel (1, M, f) → all finished samples (s,) in [-1, 1], and the state."""
 
     def complete(self, rest: Sequence[tuple[Tensor, State]]) -> list[Tensor]:
-        """Take the last mel (1, M, f) of several sentences, with their states → samples of each."""
+        """Take the last mel (1, M, f) of several sentences, with their states → samples of each.
+
+        Where it `joins` and this fails no noise has been drawn: each may be tried again alone.
+        """
 
 
 @dataclass(frozen=True)

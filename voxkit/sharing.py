@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from voxkit.prosody import Prosody
     from voxkit.voice import Voice
 
-    Wish = tuple[Tensor, Any, bool]  # what comes next, the state, whether it is the last
-    Made = tuple[Tensor, Any]  # what became of it, and the state
+    Piece = tuple[Tensor, Any]  # what comes next or what became of it, and the state
 
 
 class SharedDecoder:
@@ -31,8 +30,8 @@ class SharedDecoder:
 
     def __init__(self, decoder: Decoder, company: Company) -> None:
         self._decoder, self._company, self.joins = decoder, company, decoder.joins
-        serve = _serve(decoder.decode, decoder.complete)
-        self._stage = company.stage(serve, most=None if decoder.joins else 1)
+        self._hops = company.stage(_going_on(decoder.decode), most=1)
+        self._ends = company.stage(decoder.complete, most=None if decoder.joins else 1)
 
     @property
     def network(self) -> nn.Module:
@@ -51,13 +50,15 @@ class SharedDecoder:
         """Do as the decoder does."""
         return self._decoder.seed(state, generator)
 
-    def decode(self, tokens: Tensor, state: Any, last: bool) -> tuple[Tensor, Any]:
+    def decode(self, tokens: Tensor, state: Any, last: bool) -> Piece:
         """Do as the decoder does, with others if the running thread has a seat."""
         if self._company.here is None:
             return self._decoder.decode(tokens, state, last)
-        return self._stage.ask((tokens, state, last))
+        if last:
+            return self._ends.ask((tokens, state)), state
+        return self._hops.ask((tokens, state))
 
-    def complete(self, rest: Sequence[tuple[Tensor, Any]]) -> list[Tensor]:
+    def complete(self, rest: Sequence[Piece]) -> list[Tensor]:
         """Do as the decoder does."""
         return self._decoder.complete(rest)
 
@@ -68,47 +69,30 @@ class SharedVocoder:
     def __init__(self, vocoder: Vocoder, company: Company) -> None:
         self._vocoder, self._company = vocoder, company
         self.stretches, self.joins = vocoder.stretches, vocoder.joins
-        serve = _serve(vocoder.vocode, vocoder.complete)
-        self._stage = company.stage(serve, most=None if vocoder.joins else 1)
+        self._hops = company.stage(_going_on(vocoder.vocode), most=1)
+        self._ends = company.stage(vocoder.complete, most=None if vocoder.joins else 1)
 
     def init_state(self, generator: torch.Generator, prosody: Prosody) -> Any:
         """Do as the vocoder does."""
         return self._vocoder.init_state(generator, prosody)
 
-    def vocode(self, mel: Tensor, state: Any, last: bool) -> tuple[Tensor, Any]:
+    def vocode(self, mel: Tensor, state: Any, last: bool) -> Piece:
         """Do as the vocoder does, with others if the running thread has a seat."""
         if self._company.here is None:
             return self._vocoder.vocode(mel, state, last)
-        return self._stage.ask((mel, state, last))
+        if last:
+            return self._ends.ask((mel, state)), state
+        return self._hops.ask((mel, state))
 
-    def complete(self, rest: Sequence[tuple[Tensor, Any]]) -> list[Tensor]:
+    def complete(self, rest: Sequence[Piece]) -> list[Tensor]:
         """Do as the vocoder does."""
         return self._vocoder.complete(rest)
 
 
-def _serve(
-    go_on: Callable[[Tensor, Any, bool], Made],
-    complete: Callable[[Sequence[tuple[Tensor, Any]]], list[Tensor]],
-) -> Serve[Wish, Made]:
-    """Return what serves a stage: all ends at once, and then what is no end.
+def _going_on(part: Callable[[Tensor, Any, bool], Piece]) -> Serve[Piece, Piece]:
+    """Return what serves pieces that are not the last of their sentence."""
 
-    Where that fails no noise has been drawn, so that who is served again sounds the same.
-    """
-
-    def serve(wishes: Sequence[Wish]) -> list[Made]:
-        before = [(g, g.get_state()) for _, state, _ in wishes for g in _generators(state)]
-        try:
-            ends = iter(complete([(x, state) for x, state, last in wishes if last]))
-            return [(next(ends), wish[1]) if wish[2] else go_on(*wish) for wish in wishes]
-        except Exception:
-            for generator, drawn in before:
-                generator.set_state(drawn)
-            raise
+    def serve(pieces: Sequence[Piece]) -> list[Piece]:
+        return [part(x, state, False) for x, state in pieces]
 
     return serve
-
-
-def _generators(state: Any) -> Sequence[torch.Generator]:
-    """Return what the parts that join draw noise from, if they draw any."""
-    found: Sequence[torch.Generator] = getattr(getattr(state, "network", state), "generators", ())
-    return found

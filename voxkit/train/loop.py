@@ -91,7 +91,7 @@ def run(
     """Train until `recipe.steps`, from the newest checkpoint in `folder` if there is one.
 
     `mixed` does the large matrix products in bf16 (`torch.autocast`); weights, sums and evaluation
-    stay in float32.  Ctrl-C and SIGTERM save a checkpoint before they do what they did before.
+    stay in float32.  Ctrl-C and SIGTERM end the run as ever, once a checkpoint is saved.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model = task.model.to(device)
